@@ -1,0 +1,57 @@
+"""Gateway API kinds."""
+
+import msgspec
+
+from controlplane.manifests.metadata import Manifest
+from controlplane.model.labels import LabelSelector
+
+
+class AllowedNamespaces(msgspec.Struct, frozen=True):
+    """``allowedRoutes.namespaces``: ``origin`` is ``from`` ("" when absent)."""
+
+    origin: str = ""
+    selector: LabelSelector | None = None
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listener; ``allowed`` None when ``allowedRoutes.namespaces`` is absent."""
+
+    name: str
+    port: int
+    protocol: str
+    allowed: AllowedNamespaces | None = None
+    tls_mode: str = ""
+
+
+class GatewayAddress(msgspec.Struct, frozen=True, gc=False):
+    """An address of a Gateway; ``type`` as written, "" when absent."""
+
+    type: str
+    value: str
+
+
+class Gateway(Manifest, frozen=True, kw_only=True):
+    """A Gateway; ``status_addresses`` say that it is ready."""
+
+    class_name: str = ""
+    listeners: tuple[Listener, ...] = ()
+    addresses: tuple[GatewayAddress, ...] = ()
+    status_addresses: tuple[GatewayAddress, ...] = ()
+
+
+class GatewayClass(Manifest, frozen=True, kw_only=True):
+    """A class of Gateways and the controller that handles it."""
+
+    controller_name: str = ""
+
+
+class Route(Manifest, frozen=True, kw_only=True):
+    """An HTTPRoute or GRPCRoute, kept whole: ``spec`` is its JSON with sorted keys."""
+
+    route_kind: str
+    spec: bytes = b"{}"
+
+    @property
+    def kind(self) -> str:
+        """Return HTTPRoute or GRPCRoute."""
+        return self.route_kind

@@ -1,0 +1,41 @@
+"""The mesh configuration document (ConfigMap ``istio``, key ``mesh``, or ``meshconfig.yaml``)."""
+
+import msgspec
+
+from controlplane.model.labels import LabelSelector
+
+
+class VisibilityPolicy(msgspec.Struct, frozen=True):
+    """Visibility for namespaces that every selector matches; an empty list matches all.
+
+    ``unknown_matcher`` says that a rule used a matcher we do not know: it then never matches.
+    """
+
+    visibility: str
+    selectors: tuple[LabelSelector, ...] = ()
+    unknown_matcher: bool = False
+
+
+class ServiceEntryVisibility(msgspec.Struct, frozen=True):
+    """Who sees ServiceEntries: first matching policy wins, else the default."""
+
+    default: str = "PUBLIC"
+    policies: tuple[VisibilityPolicy, ...] = ()
+
+
+class ServiceScope(msgspec.Struct, frozen=True):
+    """One entry of ``serviceScopeConfigs``; a None selector matches everything."""
+
+    scope: str
+    namespace_selector: LabelSelector | None = None
+    service_selector: LabelSelector | None = None
+
+
+class MeshConfig(msgspec.Struct, frozen=True):
+    """What the mesh rules read of the mesh configuration."""
+
+    trust_domain: str = "cluster.local"
+    root_namespace: str = "istio-system"
+    discovery_selectors: tuple[LabelSelector, ...] = ()
+    service_entry_visibility: ServiceEntryVisibility | None = None
+    service_scopes: tuple[ServiceScope, ...] = ()
