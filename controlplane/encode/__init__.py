@@ -1,0 +1,1 @@
+"""Model values in, wire bytes out: one pure function per resource type."""

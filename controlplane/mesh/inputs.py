@@ -1,0 +1,92 @@
+"""The inputs of the mesh graph: one collection per kind, filled by the sources."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane.dataflow import Graph, Input
+from controlplane.manifests.core import (
+    EndpointSlice,
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    ServiceAccount,
+    WorkloadTemplate,
+)
+from controlplane.manifests.gateway import Gateway, GatewayClass, Route
+from controlplane.manifests.istio import (
+    AuthorizationPolicy,
+    PeerAuthentication,
+    RequestAuthentication,
+    ServiceEntry,
+    WorkloadEntry,
+)
+from controlplane.manifests.mesh_config import MeshConfig
+from controlplane.model.names import Name
+
+MESH: Final = Name("", "mesh")
+"""Key of the one mesh configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What sources fill. ``mesh_config`` holds at most one value, under ``MESH``.
+
+    Kinds that share a type (templates, routes) are keyed by ``TemplateKey``-like tuples of kind,
+    namespace and name; everything else by ``Name``.
+    """
+
+    namespaces: Input[Name, Namespace]
+    nodes: Input[Name, Node]
+    service_accounts: Input[Name, ServiceAccount]
+    pods: Input[Name, Pod]
+    services: Input[Name, Service]
+    endpoint_slices: Input[Name, EndpointSlice]
+    workload_templates: Input[tuple[str, Name], WorkloadTemplate]
+    gateways: Input[Name, Gateway]
+    gateway_classes: Input[Name, GatewayClass]
+    routes: Input[tuple[str, Name], Route]
+    service_entries: Input[Name, ServiceEntry]
+    workload_entries: Input[Name, WorkloadEntry]
+    authorization_policies: Input[Name, AuthorizationPolicy]
+    peer_authentications: Input[Name, PeerAuthentication]
+    request_authentications: Input[Name, RequestAuthentication]
+    mesh_config: Input[Name, MeshConfig]
+
+    def all(self) -> tuple[Input[Any, Any], ...]:
+        """Return every input, for sources and for marking them synced."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+def build_inputs(graph: Graph) -> Inputs:
+    """Declare every input of the mesh graph, in the order rules may rely on."""
+    return Inputs(
+        mesh_config=graph.input("mesh config", MeshConfig, key=lambda _: MESH),
+        namespaces=graph.input("namespaces", Namespace, key=lambda value: value.key),
+        nodes=graph.input("nodes", Node, key=lambda value: value.key),
+        service_accounts=graph.input(
+            "service accounts", ServiceAccount, key=lambda value: value.key
+        ),
+        workload_templates=graph.input(
+            "workload templates", WorkloadTemplate, key=lambda value: (value.kind, value.key)
+        ),
+        pods=graph.input("pods", Pod, key=lambda value: value.key),
+        services=graph.input("services", Service, key=lambda value: value.key),
+        endpoint_slices=graph.input("endpoint slices", EndpointSlice, key=lambda value: value.key),
+        gateway_classes=graph.input("gateway classes", GatewayClass, key=lambda value: value.key),
+        gateways=graph.input("gateways", Gateway, key=lambda value: value.key),
+        routes=graph.input("routes", Route, key=lambda value: (value.kind, value.key)),
+        service_entries=graph.input("service entries", ServiceEntry, key=lambda value: value.key),
+        workload_entries=graph.input(
+            "workload entries", WorkloadEntry, key=lambda value: value.key
+        ),
+        authorization_policies=graph.input(
+            "authorization policies", AuthorizationPolicy, key=lambda value: value.key
+        ),
+        peer_authentications=graph.input(
+            "peer authentications", PeerAuthentication, key=lambda value: value.key
+        ),
+        request_authentications=graph.input(
+            "request authentications", RequestAuthentication, key=lambda value: value.key
+        ),
+    )
