@@ -1,0 +1,65 @@
+# Every target does its own set-up; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: setup
+setup: .venv/.installed ## create .venv with the locked dependencies
+
+.PHONY: demo
+demo: setup ## a mesh on this machine; CHECK=1 stops after the checks
+	$(BIN)/istiod-lite demo $(if $(CHECK),--check)
+
+.PHONY: serve
+serve: setup ## serve the bookinfo example
+	$(BIN)/istiod-lite serve --files examples/bookinfo --plaintext
+
+.PHONY: test
+test: setup ## every test that needs only what setup installs
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup ## lint, types, layers, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_protos.py --check
+
+.PHONY: format
+format: setup ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: setup ## repeatable benchmarks, as JSON lines
+	$(BIN)/python -m tests.bench
+
+.PHONY: protos
+protos: setup ## regenerate controlplane/pb from api/protos
+	$(BIN)/python scripts/generate_protos.py
+
+.PHONY: lock
+lock: setup ## resolve the dependencies anew into requirements.lock
+	$(BIN)/pip-compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-options --no-header --no-annotate --allow-unsafe --strip-extras -q \
+	  --extra dev --extra lab -o requirements.lock pyproject.toml
+
+.PHONY: wheel
+wheel: setup ## build the wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

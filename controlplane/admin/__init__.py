@@ -1,0 +1,1 @@
+"""The admin side: a FastAPI application that looks and never touches."""

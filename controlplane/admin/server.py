@@ -1,0 +1,50 @@
+"""Serving the admin application inside the process's own loop.
+
+uvicorn is told to leave signals alone: SIGTERM belongs to ``app``, which drains streams first.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class _Server(uvicorn.Server):
+    """A server that takes no signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
+class AdminServer:
+    """The admin application on one listening socket."""
+
+    def __init__(self, application: FastAPI, *, host: str, port: int) -> None:
+        self._socket = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+        )
+        self.port: int = self._socket.getsockname()[1]
+        self._server = _Server(
+            uvicorn.Config(
+                application, log_config=None, access_log=False, lifespan="off", loop="none"
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until ``stop``; cancellation stops it too."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        except asyncio.CancelledError:
+            self._server.should_exit = True
+            raise
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """Ask ``run`` to return once open requests are answered."""
+        self._server.should_exit = True

@@ -1,0 +1,47 @@
+import httpx
+from fastapi import FastAPI
+
+from controlplane.admin.api import admin_application
+from controlplane.metrics import Metrics
+
+
+def _application(reasons: list[str]) -> FastAPI:
+    return admin_application(
+        version="1.2.3", waiting_for=lambda: reasons, registry=Metrics("1.2.3").registry
+    )
+
+
+async def _get(reasons: list[str], path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(_application(reasons))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        return await client.get(path)
+
+
+async def test_ready_says_in_words_what_it_waits_for() -> None:
+    response = await _get(["the folder has not been read yet"], "/ready")
+    assert response.status_code == 503
+    assert response.json() == {
+        "ready": False,
+        "waiting_for": ["the folder has not been read yet"],
+    }
+
+
+async def test_ready_answers_200_when_nothing_is_missing() -> None:
+    response = await _get([], "/ready")
+    assert (response.status_code, response.json()["ready"]) == (200, True)
+
+
+async def test_health_does_not_depend_on_readiness() -> None:
+    response = await _get(["anything"], "/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+
+
+async def test_version_is_shown() -> None:
+    response = await _get([], "/version")
+    assert response.json() == {"name": "istiod-lite", "version": "1.2.3"}
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    response = await _get([], "/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    assert 'istiod_lite_build_info{version="1.2.3"} 1.0' in response.text
