@@ -1,0 +1,1 @@
+"""Generated from api/protos by scripts/generate_protos.py: never edited."""
