@@ -36,6 +36,7 @@ check: setup ## lint, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/document_settings.py --check
 
 .PHONY: format
 format: setup ## format and fix what can be fixed
@@ -49,6 +50,10 @@ bench: setup ## repeatable benchmarks, as JSON lines
 .PHONY: protos
 protos: setup ## regenerate controlplane/pb from api/protos
 	$(BIN)/python scripts/generate_protos.py
+
+.PHONY: docs
+docs: setup ## regenerate docs/settings.md
+	$(BIN)/python scripts/document_settings.py
 
 .PHONY: lock
 lock: setup ## resolve the dependencies anew into requirements.lock
