@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.dataflow import Graph, Input
+from controlplane.dataflow import Collection, Graph, Input
 from controlplane.manifests.core import (
     EndpointSlice,
     Namespace,
@@ -26,6 +26,30 @@ from controlplane.model.names import Name
 
 MESH: Final = Name("", "mesh")
 """Key of the one mesh configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifests:
+    """What the mesh rules read: the inputs, or the inputs joined with what was expanded.
+
+    Keys are those of ``Inputs``. ``mesh_config`` holds at most one value, under ``MESH``.
+    """
+
+    mesh_config: Collection[Name, MeshConfig]
+    namespaces: Collection[Name, Namespace]
+    nodes: Collection[Name, Node]
+    service_accounts: Collection[Name, ServiceAccount]
+    pods: Collection[Name, Pod]
+    services: Collection[Name, Service]
+    endpoint_slices: Collection[Name, EndpointSlice]
+    gateways: Collection[Name, Gateway]
+    gateway_classes: Collection[Name, GatewayClass]
+    routes: Collection[tuple[str, Name], Route]
+    service_entries: Collection[Name, ServiceEntry]
+    workload_entries: Collection[Name, WorkloadEntry]
+    authorization_policies: Collection[Name, AuthorizationPolicy]
+    peer_authentications: Collection[Name, PeerAuthentication]
+    request_authentications: Collection[Name, RequestAuthentication]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +80,26 @@ class Inputs:
     def all(self) -> tuple[Input[Any, Any], ...]:
         """Return every input, for sources and for marking them synced."""
         return tuple(getattr(self, name) for name in self.__slots__)
+
+    def manifests(self) -> Manifests:
+        """Return the inputs as the rules read them, nothing expanded."""
+        return Manifests(
+            mesh_config=self.mesh_config,
+            namespaces=self.namespaces,
+            nodes=self.nodes,
+            service_accounts=self.service_accounts,
+            pods=self.pods,
+            services=self.services,
+            endpoint_slices=self.endpoint_slices,
+            gateways=self.gateways,
+            gateway_classes=self.gateway_classes,
+            routes=self.routes,
+            service_entries=self.service_entries,
+            workload_entries=self.workload_entries,
+            authorization_policies=self.authorization_policies,
+            peer_authentications=self.peer_authentications,
+            request_authentications=self.request_authentications,
+        )
 
 
 def build_inputs(graph: Graph) -> Inputs:
