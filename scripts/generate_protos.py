@@ -1,4 +1,3 @@
-# noqa: INP001 - scripts are run by path, they are no package
 """Python from protos: ``api/protos/*.proto`` in, ``controlplane/pb/`` out.
 
 The files are compiled under the import path ``controlplane/pb``, so that generated modules find
