@@ -164,7 +164,7 @@ class Graph:
     @property
     def rule_calls(self) -> int:
         """How often rules were called, ever. `run_twice` does not count twice."""
-        return sum(collection.rule_calls for collection in self._collections)
+        return self._schedule.rule_calls
 
     @property
     def failures(self) -> dict[tuple[str, Hashable], Exception]:

@@ -47,6 +47,7 @@ class Ruled(Collection[K, V]):
         fetch = self._fetch
         fetch.begin()
         self.rule_calls += 1
+        self.schedule.rule_calls += 1
         try:
             result = self._rule(fetch, value)
             if self.schedule.runs_twice:

@@ -31,7 +31,7 @@ class Phase(Enum):
 class Schedule:
     """The dirty collections of one graph, by number."""
 
-    __slots__ = ("_dirty", "_random", "faults", "new_failures", "phase", "runs_twice")
+    __slots__ = ("_dirty", "_random", "faults", "new_failures", "phase", "rule_calls", "runs_twice")
 
     def __init__(self, *, shuffle: int | None, runs_twice: bool) -> None:
         self._dirty: list[int] = []
@@ -39,6 +39,7 @@ class Schedule:
         self._random = None if shuffle is None else Random(shuffle)  # noqa: S311 - see above
         self.phase = Phase.IDLE
         self.runs_twice = runs_twice
+        self.rule_calls = 0
         self.faults: list[RuleError] = []
         self.new_failures: list[Failure] = []
 
