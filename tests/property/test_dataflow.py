@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.dataflow import Rig, a_history, a_plan, evaluate, final_inputs, run
 
 # A deadline per example would measure the machine, not the engine.
-few = settings(deadline=None, max_examples=60)
+few = settings(deadline=None, max_examples=120)
 
 
 def chooser(data: st.DataObject) -> Callable[[int], int]:

@@ -2,7 +2,7 @@
 
 A `Plan` is a graph as data. `Rig` builds it with the engine, commits steps into it and compares
 everything that can be seen with `evaluate`, which computes each collection anew from the inputs.
-A difference of any kind raises `Mismatch`.
+A difference of any kind raises `MismatchError`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ Step = tuple[tuple[str, int, int | None], ...]
 """One transaction: (input, key, value), a value of None removes."""
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """The engine and the evaluator disagree."""
 
 
@@ -231,35 +231,35 @@ class Rig:
         return {name: dict(collection.items()) for name, collection in self.collections.items()}
 
     def check(self) -> None:
-        """Compare everything that can be seen. Raises: Mismatch."""
+        """Compare everything that can be seen. Raises: MismatchError."""
         if self.glitches:
-            raise Mismatch(f"a rule saw a half-finished state: {self.glitches[0]}")
+            raise MismatchError(f"a rule saw a half-finished state: {self.glitches[0]}")
         if self.graph.failures:
-            raise Mismatch(f"rules failed: {self.graph.failures}")
+            raise MismatchError(f"rules failed: {self.graph.failures}")
         for name, expected in self.expected.items():
             for what, seen in (("holds", self.state()[name]), ("replays", self.replayed[name])):
                 if seen != expected:
-                    raise Mismatch(f"{name} {what} {seen}, expected {expected}")
+                    raise MismatchError(f"{name} {what} {seen}, expected {expected}")
             if len(self.collections[name]) != len(expected):
-                raise Mismatch(f"{name} counts {len(self.collections[name])}")
+                raise MismatchError(f"{name} counts {len(self.collections[name])}")
 
     def check_empty(self) -> None:
-        """Remove everything and look for what was left behind. Raises: Mismatch."""
+        """Remove everything and look for what was left behind. Raises: MismatchError."""
         self.commit(
             tuple((name, key, None) for name in self.inputs for key in list(self.inputs[name]))
         )
         found = leftovers(self.graph)
         if found:
-            raise Mismatch(f"left behind: {found}")
+            raise MismatchError(f"left behind: {found}")
 
     def _replayer(self, name: str) -> Callable[[Sequence[Change[int, Any]]], None]:
         def replay(changes: Sequence[Change[int, Any]]) -> None:
             values = self.replayed[name]
             if not changes or len({change.key for change in changes}) != len(changes):
-                raise Mismatch(f"{name} delivered {changes}")
+                raise MismatchError(f"{name} delivered {changes}")
             for key, old, new in changes:
                 if values.get(key) != old or old == new:
-                    raise Mismatch(f"{name} said {key} went from {old} to {new}")
+                    raise MismatchError(f"{name} said {key} went from {old} to {new}")
                 if new is None:
                     del values[key]
                 else:
