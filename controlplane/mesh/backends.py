@@ -1,0 +1,89 @@
+"""What workloads need to know of a service: whom it selects and where its ports land.
+
+Narrower than the service itself, so that a new waypoint or address of a service does not touch
+its workloads. Made by ``services`` and ``service_entries``, read by everything that makes
+workloads. docs/protocol/workloads.md, WL-20 to WL-29.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from controlplane.manifests.core import ContainerPort
+from controlplane.model.names import Name, ServiceName
+from controlplane.model.workload import Port
+
+
+class Origin(IntEnum):
+    """What declares a service. The order is that of precedence for one hostname."""
+
+    SERVICE = 0
+    SERVICE_ENTRY = 1
+
+
+class BackendPort(NamedTuple):
+    """A port of a service before it is resolved for a workload.
+
+    ``target`` is 0 and ``target_name`` set when the workload names the port's number.
+    """
+
+    number: int
+    name: str
+    target: int
+    target_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One service as its workloads see it; ``owner`` is the object that declares it.
+
+    ``selector`` is sorted; empty selects nothing.
+    """
+
+    key: ServiceName
+    origin: Origin
+    owner: Name
+    selector: tuple[tuple[str, str], ...] = ()
+    ports: tuple[BackendPort, ...] = ()
+    accepts_unready: bool = False
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Return whether the service selects a workload with ``labels`` in its namespace."""
+        return bool(self.selector) and all(labels.get(key) == value for key, value in self.selector)
+
+
+Joined = tuple[ServiceName, tuple[Port, ...]]
+
+
+def pod_ports(backend: Backend, declared: tuple[ContainerPort, ...]) -> tuple[Port, ...]:
+    """Return where the ports of a service land on a pod; a name the pod lacks drops the port."""
+    resolved: list[Port] = []
+    for port in backend.ports:
+        if port.target_name:
+            target = _container_port(declared, port.target_name)
+        elif backend.origin is Origin.SERVICE_ENTRY and port.name:
+            target = _container_port(declared, port.name) or port.target or port.number
+        else:
+            target = port.target or port.number
+        if target:
+            resolved.append(Port(port.number, target))
+    return tuple(resolved)
+
+
+def mapped_ports(backend: Backend, numbers: Mapping[str, int]) -> tuple[Port, ...]:
+    """Return where ports land on a workload that maps port names to ``numbers`` itself."""
+    resolved: list[Port] = []
+    for port in backend.ports:
+        if port.target_name:
+            target = numbers.get(port.target_name, 0)
+        else:
+            target = numbers.get(port.name, 0) or port.target or port.number
+        if target:
+            resolved.append(Port(port.number, target))
+    return tuple(resolved)
+
+
+def _container_port(declared: tuple[ContainerPort, ...], name: str) -> int:
+    ports = (port.port for port in declared if port.name == name and port.protocol == "TCP")
+    return next(ports, 0)
