@@ -1,0 +1,151 @@
+"""Whether the targets that an AuthorizationPolicy names have a waypoint to enforce it.
+
+A policy with target references comes in; its ``WaypointAccepted`` condition and the problem of
+each target that is not bound go out. ztunnel is never sent such a policy.
+docs/protocol/policies.md ST-n.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from controlplane.dataflow import Collection, Fetch
+from controlplane.manifests.gateway import GatewayClass
+from controlplane.manifests.istio import AuthorizationPolicy, TargetReference
+from controlplane.mesh.binding import ServiceSubject, bind_service
+from controlplane.mesh.namespaces import Membership
+from controlplane.mesh.waypoints import Waypoints
+from controlplane.model.names import Name
+from controlplane.model.problem import Condition, Problem, Severity
+
+WAYPOINT_ACCEPTED: Final = "WaypointAccepted"
+WAYPOINT_MANAGER: Final = "istio-ambient-waypoint-policy"
+MESH_CONTROLLER: Final = "istio.io/mesh-controller"
+
+ACCEPTED: Final = "Accepted"
+_NOT_FOUND = "TargetNotFound"
+_INVALID = "Invalid"
+_NOT_BOUND = "not bound"
+
+
+class TargetOutcome(NamedTuple):
+    """What became of one target reference; ``reason`` is ``Accepted`` exactly when bound."""
+
+    reason: str
+    message: str
+
+    @property
+    def is_bound(self) -> bool:
+        """Return whether a waypoint enforces the policy for this target."""
+        return self.reason == ACCEPTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Where targets are looked up."""
+
+    membership: Membership
+    waypoints: Waypoints
+    gateway_classes: Collection[Name, GatewayClass]
+
+    def outcome(
+        self, fetch: Fetch, policy: AuthorizationPolicy, reference: TargetReference
+    ) -> TargetOutcome:
+        """Return whether ``reference`` of ``policy`` is bound, and to what, or why not."""
+        key = target_key(policy, reference)
+        match reference.kind:
+            case "Gateway":
+                if fetch.one(self.waypoints.ready, key) is None:
+                    return TargetOutcome(_NOT_FOUND, _NOT_BOUND)
+                return TargetOutcome(ACCEPTED, f"bound to {key}")
+            case "Service" | "ServiceEntry":
+                return self._service(fetch, reference.kind, key)
+            case "GatewayClass":
+                return self._gateway_class(fetch, key)
+            case _:
+                return TargetOutcome("unknown", _NOT_BOUND)
+
+    def _service(self, fetch: Fetch, kind: str, key: Name) -> TargetOutcome:
+        manifest = (
+            fetch.one(self.membership.services, key)
+            if kind == "Service"
+            else fetch.one(self.membership.service_entries, key)
+        )
+        if manifest is None:
+            return TargetOutcome(_NOT_FOUND, f"{kind} {key} was not found")
+        metadata = manifest.metadata
+        subject = ServiceSubject(
+            kind, key.namespace, key.name, metadata.labels, metadata.annotations
+        )
+        waypoint = bind_service(fetch, self.waypoints, subject).key
+        if waypoint is None:
+            return TargetOutcome("AncestorNotBound", f"{kind} {key} is not bound to a waypoint")
+        return TargetOutcome(ACCEPTED, f"bound to {waypoint}")
+
+    def _gateway_class(self, fetch: Fetch, key: Name) -> TargetOutcome:
+        root = self.membership.mesh_config(fetch).root_namespace
+        if key.namespace != root:
+            return TargetOutcome(
+                _INVALID,
+                f"AuthorizationPolicy must be in the root namespace `{root}` when referencing a "
+                "GatewayClass",
+            )
+        gateway_class = fetch.one(self.gateway_classes, Name("", key.name))
+        if gateway_class is None:
+            return TargetOutcome(_NOT_FOUND, _NOT_BOUND)
+        if gateway_class.controller_name != MESH_CONTROLLER:
+            return TargetOutcome(
+                _INVALID,
+                f"GatewayClass must use controller name `{MESH_CONTROLLER}` for waypoints",
+            )
+        return TargetOutcome(ACCEPTED, f"bound to {key.name}")
+
+
+def target_key(policy: AuthorizationPolicy, reference: TargetReference) -> Name:
+    """Return the name of a target; without a namespace it is in the policy's own."""
+    return Name(reference.namespace or policy.metadata.namespace, reference.name)
+
+
+def waypoint_condition(
+    policy: AuthorizationPolicy, outcomes: tuple[TargetOutcome, ...]
+) -> Condition:
+    """Return the one condition of ``policy`` for the outcomes of its target references."""
+    if len(outcomes) == 1:
+        reason, message = outcomes[0]
+    else:
+        unbound = [
+            f"{reference.kind}.{reference.group or 'core'}:{target_key(policy, reference)}"
+            for reference, outcome in zip(policy.target_references, outcomes, strict=True)
+            if not outcome.is_bound
+        ]
+        message = f"Invalid targetRefs: {', '.join(unbound)}" if unbound else ""
+        reason = ACCEPTED
+        if unbound:
+            reason = "PartiallyInvalid" if len(unbound) < len(outcomes) else _INVALID
+    return Condition(
+        object=policy.reference,
+        type=WAYPOINT_ACCEPTED,
+        status=any(outcome.is_bound for outcome in outcomes),
+        reason=reason,
+        message=message,
+        manager=WAYPOINT_MANAGER,
+        observed_generation=policy.metadata.generation,
+    )
+
+
+def target_problems(
+    policy: AuthorizationPolicy, outcomes: tuple[TargetOutcome, ...]
+) -> tuple[Problem, ...]:
+    """Return one problem for each target that no waypoint enforces the policy for."""
+    return tuple(
+        Problem(
+            severity=Severity.WARNING,
+            code="policy.target-not-bound",
+            message=f"{reference.kind} {target_key(policy, reference)}: {outcome.message}",
+            object=policy.reference,
+            field=f"spec.targetRefs[{index}]",
+        )
+        for index, (reference, outcome) in enumerate(
+            zip(policy.target_references, outcomes, strict=True)
+        )
+        if not outcome.is_bound
+    )
