@@ -229,8 +229,15 @@ class Graph:
             collection.stage(edits)
         changed: list[Collection[Any, Any]] = []
         yield from self._propagate(changed)
-        deliveries: list[Delivery] = []
-        yield from self._prepare(changed, deliveries)
+        prepared: dict[str, Sequence[Change[Any, Any]]] = {}
+        yield from self._prepare(changed, prepared)
+        # Publishing is one step: whoever subscribed until now is owed these changes, whoever
+        # subscribes later is given the new state.
+        deliveries = [
+            (handler, prepared.get(collection.name) or list(filter(None, collection.net_changes())))
+            for collection in changed
+            for handler in collection.subscribers
+        ]
         summary = self._publish(changed, calls)
         errors: list[Exception] = list(schedule.faults[:1])
         schedule.faults.clear()
@@ -256,7 +263,9 @@ class Graph:
                 yield from collection.announce()
 
     @staticmethod
-    def _prepare(changed: list[Collection[Any, Any]], deliveries: list[Delivery]) -> Iterator[None]:
+    def _prepare(
+        changed: list[Collection[Any, Any]], prepared: dict[str, Sequence[Change[Any, Any]]]
+    ) -> Iterator[None]:
         for collection in changed:
             if collection.subscribers:
                 changes: list[Change[Any, Any]] = []
@@ -265,7 +274,7 @@ class Graph:
                         yield
                     else:
                         changes.append(change)
-                deliveries += [(handler, changes) for handler in collection.subscribers]
+                prepared[collection.name] = changes
 
     def _publish(self, changed: list[Collection[Any, Any]], calls: int) -> CommitSummary:
         counts = {collection.name: len(collection.previous) for collection in changed}

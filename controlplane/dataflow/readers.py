@@ -60,30 +60,52 @@ class AnyOf:
         return any(predicate(value) for predicate in self._predicates)
 
 
+class Shared(dict[Cell, Predicate | None]):
+    """The cells under one key; `key` is the copy of it that new cells keep, instead of their own.
+
+    Rules build their keys anew in every call, so without this each cell would hold five of them.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Hashable) -> None:
+        super().__init__()
+        self.key = key
+
+
 class Readers:
     """The cells that read one collection by key, or one index by bucket."""
 
     __slots__ = ("cells",)
 
     def __init__(self) -> None:
-        self.cells: dict[Hashable, Cell | dict[Cell, Predicate | None]] = {}
+        self.cells: dict[Hashable, Cell | Shared] = {}
 
-    def add(self, key: Hashable, cell: Cell, predicate: Predicate | None) -> None:
-        """Register `cell` under `key`, replacing its earlier predicate there."""
+    def add(self, key: Hashable, cell: Cell, predicate: Predicate | None) -> Hashable:
+        """Register `cell` under `key`, replacing its earlier predicate there.
+
+        Returns: an equal key, for the cell to remember.
+        """
         entry = self.cells.get(key)
         if entry is None or entry is cell:
-            self.cells[key] = cell if predicate is None else {cell: predicate}
+            if predicate is None:
+                self.cells[key] = cell
+                return key
+            shared = self.cells[key] = Shared(key)
         elif isinstance(entry, Cell):
-            self.cells[key] = {entry: None, cell: predicate}
+            shared = self.cells[key] = Shared(key)
+            shared[entry] = None
         else:
-            entry[cell] = predicate
+            shared = entry
+        shared[cell] = predicate
+        return shared.key
 
     def discard(self, key: Hashable, cell: Cell) -> None:
         """Undo `add`; a key without readers leaves nothing behind."""
         entry = self.cells.get(key)
         if entry is cell:
             del self.cells[key]
-        elif isinstance(entry, dict):
+        elif isinstance(entry, Shared):
             entry.pop(cell, None)
             if not entry:
                 del self.cells[key]

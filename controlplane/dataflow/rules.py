@@ -24,6 +24,8 @@ V = TypeVar("V")
 class Ruled(Collection[K, V]):
     """What `Derived` and `DerivedMany` share: calling the rule and recording what it read."""
 
+    is_many = False
+
     __slots__ = ("_fetch", "_rule", "_source")
 
     def __init__(
@@ -49,7 +51,7 @@ class Ruled(Collection[K, V]):
         self.rule_calls += 1
         self.schedule.rule_calls += 1
         try:
-            result = self._rule(fetch, value)
+            result = self._call(value)
             if self.schedule.runs_twice:
                 self._run_again(value, result)
         except Exception as error:  # noqa: BLE001 - whatever a rule raises is its failure, recorded
@@ -63,6 +65,12 @@ class Ruled(Collection[K, V]):
         cell = self.cells.get(key)
         if cell is not None or fetch.reads or fetch.narrowed:
             self._register(key, cell)
+        return result
+
+    def _call(self, value: Any) -> Any:
+        result = self._rule(self._fetch, value)
+        if self.is_many and result is not KEEP and not isinstance(result, Mapping):
+            raise TypeError(f"the rule of {self!r} returned {result!r}")
         return result
 
     def release(self, key: Any) -> None:
@@ -93,11 +101,10 @@ class Ruled(Collection[K, V]):
         if not wanted:
             del self.cells[key]
             return
+        kept: list[Any] = []
         for (readers, read), matching_or_none in wanted.items():
-            readers.add(read, cell, matching_or_none)
-        reads = tuple([part for pair in wanted for part in pair])
-        if reads != cell.reads:
-            cell.reads = reads
+            kept += (readers, readers.add(read, cell, matching_or_none))
+        cell.reads = tuple(kept)
         cell.is_narrowed = bool(fetch.narrowed)
 
     def _fail(self, key: Any, error: Exception) -> None:
@@ -114,7 +121,7 @@ class Ruled(Collection[K, V]):
         fetch = self._fetch
         reads, narrowed = fetch.reads, fetch.narrowed
         fetch.begin()
-        again = self._rule(fetch, value)
+        again = self._call(value)
         is_same = (
             again == result
             and fetch.reads == reads
@@ -155,6 +162,7 @@ class DerivedMany(Ruled[K, V]):
     """
 
     kind = "derive_many"
+    is_many = True
 
     __slots__ = ("_contested", "_outputs", "_owners", "_resolved")
 
