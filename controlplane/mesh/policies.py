@@ -36,6 +36,7 @@ from controlplane.mesh.policy_targets import Targets, target_problems, waypoint_
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.selectors import Pairs, Selectors, build_selectors
 from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.visibility import EntryVisibilities
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.policy import (
@@ -128,13 +129,17 @@ def build_policies(
     graph: Graph,
     membership: Membership,
     waypoints: Waypoints,
+    visibilities: EntryVisibilities,
     settings: MeshSettings,
     manifests: Manifests,
 ) -> Policies:
     """Declare the policies of the mesh on ``graph``."""
     roots = graph.derive("root namespace", membership.configured, _root_namespace)
     targets = Targets(
-        membership=membership, waypoints=waypoints, gateway_classes=manifests.gateway_classes
+        membership=membership,
+        waypoints=waypoints,
+        visibilities=visibilities,
+        gateway_classes=manifests.gateway_classes,
     )
 
     def judge(fetch: Fetch, policy: AuthorizationPolicy) -> Judgement:
@@ -164,7 +169,9 @@ def build_policies(
         peers.static,
         peers.converted,
         *(() if implicit is None else (implicit,)),
-        graph.derive("authorization policies", judgements, lambda _, value: value.authorization),
+        graph.derive(
+            "translated authorization policies", judgements, lambda _, value: value.authorization
+        ),
     )
     return Policies(
         authorizations=graph.union("authorizations", *sent),
@@ -203,9 +210,7 @@ class _Peers:
 
 def _build_peers(graph: Graph, membership: Membership, roots: Collection[Name, str]) -> _Peers:
     manifests = membership.peer_authentications
-    asked = graph.derive(
-        "peer authentications", manifests, lambda _, manifest: peer_policy_from(manifest)
-    )
+    asked = graph.derive("peer policies", manifests, lambda _, manifest: peer_policy_from(manifest))
     covering = asked.index("peer authentications of namespaces", _covered_namespace)
 
     def winning_mode(fetch: Fetch, names: tuple[Name, ...]) -> str | None:

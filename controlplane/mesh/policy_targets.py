@@ -13,6 +13,7 @@ from controlplane.manifests.gateway import GatewayClass
 from controlplane.manifests.istio import AuthorizationPolicy, TargetReference
 from controlplane.mesh.binding import ServiceSubject, bind_service
 from controlplane.mesh.namespaces import Membership
+from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
 from controlplane.model.problem import Condition, Problem, Severity
@@ -45,6 +46,7 @@ class Targets:
 
     membership: Membership
     waypoints: Waypoints
+    visibilities: EntryVisibilities
     gateway_classes: Collection[Name, GatewayClass]
 
     def outcome(
@@ -65,19 +67,17 @@ class Targets:
                 return TargetOutcome("unknown", _NOT_BOUND)
 
     def _service(self, fetch: Fetch, kind: str, key: Name) -> TargetOutcome:
-        manifest = (
-            fetch.one(self.membership.services, key)
-            if kind == "Service"
-            else fetch.one(self.membership.service_entries, key)
-        )
+        visibility = EntryVisibility.PUBLIC
+        if kind == "ServiceEntry":
+            visibility = self.visibilities.of(fetch, key.namespace)
+        services, entries = self.membership.services, self.membership.service_entries
+        manifest = fetch.one(services if kind == "Service" else entries, key)
         if manifest is None:
             return TargetOutcome(_NOT_FOUND, f"{kind} {key} was not found")
-        metadata = manifest.metadata
-        subject = ServiceSubject(
-            kind, key.namespace, key.name, metadata.labels, metadata.annotations
-        )
+        labels, annotations = manifest.metadata.labels, manifest.metadata.annotations
+        subject = ServiceSubject(kind, *key, labels, annotations, visibility.sent)
         waypoint = bind_service(fetch, self.waypoints, subject).key
-        if waypoint is None:
+        if waypoint is None or visibility is EntryVisibility.HIDDEN:
             return TargetOutcome("AncestorNotBound", f"{kind} {key} is not bound to a waypoint")
         return TargetOutcome(ACCEPTED, f"bound to {waypoint}")
 
