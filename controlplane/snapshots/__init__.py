@@ -1,0 +1,1 @@
+"""Committed, versioned, encoded resources: changes in, shared frames and look-ups out."""

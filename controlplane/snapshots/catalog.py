@@ -1,0 +1,139 @@
+"""The catalog: every table, moved from commit to commit as one.
+
+The pipeline stages the changes of a graph commit and publishes them once; sessions read views of
+what is committed and are woken.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from controlplane.encode.resource import Resource
+from controlplane.snapshots.forms import encoded_as_workload, understood_without_dry_run
+from controlplane.snapshots.lookup import Lookup
+from controlplane.snapshots.scope import (
+    ADDRESSES,
+    AUTHORIZATIONS,
+    GLOBAL_AUTHORIZATIONS,
+    TableKey,
+    is_node_scope,
+    node_authorizations,
+)
+from controlplane.snapshots.table import Table
+from controlplane.snapshots.view import View
+
+_EMPTY_NODE_TABLES = 256
+"""Tables of nodes without policies that keep their tombstones."""
+
+
+class Catalog:
+    """Tables by key and the number of the commit they all are at.
+
+    The surface for who fills it: any number of ``stage(key, changes)``, then one ``publish()`` per
+    commit. Nothing staged is visible before.
+    """
+
+    def __init__(self) -> None:
+        self.commit = 0
+        self._tables: dict[TableKey, Table] = {
+            key: Table() for key in (ADDRESSES, AUTHORIZATIONS, GLOBAL_AUTHORIZATIONS)
+        }
+        self._staged: dict[TableKey, Table] = {}
+        self._empty_nodes: dict[TableKey, None] = {}
+        self._forgotten = 0
+        self._lookup: Lookup | None = None
+        self._subscribers: list[Callable[[int], None]] = []
+        self._views: dict[tuple[str, str | None, bool], View] = {}
+
+    def stage(self, key: TableKey, changes: Iterable[tuple[str, Resource | None]]) -> None:
+        """Note that each name of a table now stands for a resource, or for nothing (None)."""
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = Table()
+        table.stage(changes)
+        self._staged[key] = table
+
+    def publish(self) -> int:
+        """Make everything staged visible in one step and wake every subscriber once.
+
+        Returns the number of the current commit, which is a new one only if something differs.
+        """
+        staged, self._staged = self._staged, {}
+        commit = self.commit + 1
+        changed = [key for key, table in staged.items() if table.publish(commit)]
+        for key in staged:
+            self._note_empty(key)
+        if not changed:
+            return self.commit
+        self.commit = commit
+        for subscriber in tuple(self._subscribers):
+            subscriber(commit)
+        return commit
+
+    def subscribe(self, subscriber: Callable[[int], None]) -> None:
+        """Call ``subscriber`` with the number of every later commit, once per commit."""
+        self._subscribers.append(subscriber)
+
+    def table(self, key: TableKey) -> Table:
+        """Return the table of ``key``; one that nobody filled is empty."""
+        return self._tables.get(key) or Table()
+
+    def addresses(self) -> View:
+        """Return the view of every workload and service of the mesh."""
+        return self._view((ADDRESSES.type_url, None, False), (ADDRESSES,))
+
+    def legacy_workloads(self) -> View:
+        """Return the view of every workload, as messages of type istio.workload.Workload."""
+        name = ("legacy", None, False)
+        if name not in self._views:
+            self._views[name] = View(
+                lambda: (self._tables[ADDRESSES],),
+                lambda: self.commit,
+                form=encoded_as_workload,
+            )
+        return self._views[name]
+
+    def authorizations(self, node: str | None, *, knows_dry_run: bool = False) -> View:
+        """Return the view of the policies of one node, or of all policies when it is None.
+
+        ``knows_dry_run`` says that the client does not enforce a policy marked dry-run.
+        """
+        if node is None:
+            keys: tuple[TableKey, ...] = (AUTHORIZATIONS,)
+        else:
+            keys = (GLOBAL_AUTHORIZATIONS, node_authorizations(node))
+        return self._view((AUTHORIZATIONS.type_url, node, knows_dry_run), keys)
+
+    def lookup(self) -> Lookup:
+        """Return the look-up of addresses, built when somebody asks for the first time."""
+        if self._lookup is None:
+            addresses = self._tables[ADDRESSES]
+            self._lookup = Lookup(addresses.resources())
+            addresses.listen(self._lookup.published)
+        return self._lookup
+
+    def _view(self, name: tuple[str, str | None, bool], keys: Sequence[TableKey]) -> View:
+        node = name[1]
+        if node is None and name in self._views:
+            return self._views[name]
+        hides_dry_run = name[0] == AUTHORIZATIONS.type_url and not name[2]
+        view = View(
+            lambda: tuple(self._tables[key] for key in keys if key in self._tables),
+            lambda: self.commit,
+            form=understood_without_dry_run if hides_dry_run else None,
+            forgotten=lambda: self._forgotten if node is not None else 0,
+        )
+        if node is None:
+            self._views[name] = view
+        return view
+
+    def _note_empty(self, key: TableKey) -> None:
+        """Forget the tables of nodes that have been without policies the longest."""
+        if not is_node_scope(key):
+            return
+        if len(self._tables[key]):
+            self._empty_nodes.pop(key, None)
+            return
+        self._empty_nodes[key] = None
+        while len(self._empty_nodes) > _EMPTY_NODE_TABLES:
+            oldest = next(iter(self._empty_nodes))
+            del self._empty_nodes[oldest]
+            self._forgotten = max(self._forgotten, self._tables.pop(oldest).commit)
