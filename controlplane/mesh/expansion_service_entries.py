@@ -8,7 +8,7 @@ EX-50 to EX-54.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,11 +16,10 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import AllocatedAddress, ServiceEntry
 from controlplane.mesh.expansion_addresses import AddressRange
 from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.service_entries import wants_allocation
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text, prefix_from_text, text_from_address
 from controlplane.model.problem import Problem, Severity
-
-OPT_OUT: Final = "networking.istio.io/enable-autoallocate-ip"
 
 
 class Claim(NamedTuple):
@@ -86,15 +85,11 @@ def build_allocated_entries(
 
 def hosts_without_address(entry: ServiceEntry) -> tuple[str, ...]:
     """Return the hosts that an address is to be allocated for, each once, in order."""
-    if entry.addresses or entry.resolution == "NONE":
-        return ()
-    if entry.metadata.labels.get(OPT_OUT, "").lower() == "false":
-        return ()
     stated = {given.host for given in entry.status_addresses}
     return tuple(
         host
         for host in dict.fromkeys(entry.hosts)
-        if host not in stated and (not host.startswith("*") or entry.resolution == "DYNAMIC_DNS")
+        if host not in stated and wants_allocation(entry, host)
     )
 
 
