@@ -5,12 +5,13 @@ its workloads. Made by ``services`` and ``service_entries``, read by everything 
 workloads. docs/protocol/workloads.md, WL-20 to WL-29.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from controlplane.manifests.core import ContainerPort
+from controlplane.mesh.selectors import Pairs
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.workload import Port
 
@@ -38,22 +39,19 @@ class BackendPort(NamedTuple):
 class Backend:
     """One service as its workloads see it; ``owner`` is the object that declares it.
 
-    ``selector`` is sorted; empty selects nothing.
+    ``selector`` is None when the service selects nothing.
     """
 
     key: ServiceName
     origin: Origin
     owner: Name
-    selector: tuple[tuple[str, str], ...] = ()
+    selector: Pairs | None = None
     ports: tuple[BackendPort, ...] = ()
     accepts_unready: bool = False
 
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        """Return whether the service selects a workload with ``labels`` in its namespace."""
-        return bool(self.selector) and all(labels.get(key) == value for key, value in self.selector)
-
 
 Joined = tuple[ServiceName, tuple[Port, ...]]
+"""One entry of a workload's services: where the ports of a service land on it."""
 
 
 def pod_ports(backend: Backend, declared: tuple[ContainerPort, ...]) -> tuple[Port, ...]:
@@ -82,6 +80,18 @@ def mapped_ports(backend: Backend, numbers: Mapping[str, int]) -> tuple[Port, ..
         if target:
             resolved.append(Port(port.number, target))
     return tuple(resolved)
+
+
+def is_same_on_every_pod(backend: Backend) -> bool:
+    """Return whether no port of ``backend`` depends on the ports that a pod declares."""
+    if backend.origin is Origin.SERVICE_ENTRY:
+        return not any(port.name for port in backend.ports)
+    return not any(port.target_name for port in backend.ports)
+
+
+def unready_services(backends: Iterable[Backend]) -> tuple[ServiceName, ...]:
+    """Return those of ``backends`` that send traffic to unready workloads."""
+    return tuple(backend.key for backend in backends if backend.accepts_unready)
 
 
 def _container_port(declared: tuple[ContainerPort, ...], name: str) -> int:

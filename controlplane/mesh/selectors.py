@@ -8,10 +8,10 @@ policies continue from here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from controlplane.dataflow import Collection, Fetch, Graph, Index
-from controlplane.model.names import Name
+from controlplane.model.names import Name, ServiceName
 
 Pairs = frozenset[tuple[str, str]]
 
@@ -20,7 +20,7 @@ class Selecting(Protocol):
     """What selects by labels; a ``selector`` of None selects nothing, an empty one everything."""
 
     @property
-    def key(self) -> Name:
+    def key(self) -> Name | ServiceName:
         """Return the name; objects select within its namespace."""
         ...
 
@@ -52,7 +52,7 @@ class LabelBucket(NamedTuple):
 class Selectors(Generic[S]):
     """The selecting objects by label, and which label keys are worth looking at."""
 
-    buckets: Index[LabelBucket, Name, S]
+    buckets: Index[LabelBucket, Any, S]
     label_keys: Collection[str, tuple[LabelKey, ...]]
 
     def select(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> tuple[S, ...]:
@@ -72,7 +72,7 @@ class Selectors(Generic[S]):
         return tuple(found)
 
 
-def build_selectors(graph: Graph, name: str, source: Collection[Name, S]) -> Selectors[S]:
+def build_selectors(graph: Graph, name: str, source: Collection[Any, S]) -> Selectors[S]:
     """Declare the look-up of ``source`` by labels; ``name`` is what its selectors are called."""
     buckets = source.index(f"{name} by label", _buckets)
     label_keys = graph.distinct(f"label keys of {name}", source.index(f"{name} by key", _keys))

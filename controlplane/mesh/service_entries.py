@@ -147,7 +147,7 @@ def _candidate(
         key=ServiceName(metadata.namespace, host),
         origin=Origin.SERVICE_ENTRY,
         owner=entry.key,
-        selector=tuple(sorted((entry.workload_selector or {}).items())),
+        selector=frozenset((entry.workload_selector or {}).items()) or None,
         ports=tuple(BackendPort(port.number, port.name, port.target_port) for port in entry.ports),
         accepts_unready=entry.resolution == "NONE",
     )

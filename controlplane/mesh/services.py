@@ -92,7 +92,7 @@ def service_candidate(
         key=ServiceName(metadata.namespace, hostname),
         origin=Origin.SERVICE,
         owner=manifest.key,
-        selector=tuple(sorted(manifest.selector.items())),
+        selector=frozenset(manifest.selector.items()) or None,
         ports=tuple(
             BackendPort(port.port, port.name, port.target_port, port.target_port_name)
             for port in manifest.ports

@@ -6,8 +6,34 @@ problems go to status, admin and ``snapshot``.
 
 from dataclasses import dataclass
 
-from controlplane.dataflow import Collection
+from controlplane.dataflow import Collection, Graph
+from controlplane.mesh.candidates import Candidate, CandidateKey
+from controlplane.mesh.endpoint_slices import (
+    build_references,
+    build_slice_problems,
+    build_slice_workloads,
+)
+from controlplane.mesh.entry_endpoints import build_endpoint_problems, build_entry_endpoints
+from controlplane.mesh.expansion import expand
+from controlplane.mesh.hostnames import build_services
+from controlplane.mesh.inputs import Inputs
+from controlplane.mesh.localities import build_localities
+from controlplane.mesh.namespaces import Membership, build_membership
+from controlplane.mesh.networks import Networks, build_networks
+from controlplane.mesh.parts import Parts
+from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
+from controlplane.mesh.scopes import build_node_policies
+from controlplane.mesh.selection import build_selections
+from controlplane.mesh.service_conditions import build_service_conditions
+from controlplane.mesh.service_entries import build_entry_candidates, build_entry_problems
+from controlplane.mesh.services import build_service_candidates, build_service_problems
+from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.traffic_distribution import build_namespace_distributions
+from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
+from controlplane.mesh.waypoints import build_waypoints
+from controlplane.mesh.workload_entries import build_workload_entries
+from controlplane.mesh.workloads import build_pod_problems, build_pod_workloads
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.policy import Authorization
 from controlplane.model.problem import Condition, Problem
@@ -31,3 +57,74 @@ class World:
     waypoints: Collection[Name, Waypoint]
     conditions: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
+
+
+def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
+    """Declare every rule of the mesh on ``graph``, in the order in which they read each other."""
+    expansion = expand(graph, inputs, settings)
+    manifests = expansion.manifests
+    membership = build_membership(graph, manifests, settings)
+    networks = build_networks(graph, manifests, membership, settings)
+    waypoints = build_waypoints(graph, membership, manifests, networks)
+    visibilities = build_visibilities(graph, manifests, membership)
+    policies = build_policies(graph, membership, waypoints, visibilities, settings, manifests)
+    candidates = _candidates(graph, membership, networks, visibilities, settings)
+    services = build_services(graph, candidates, waypoints)
+    parts = Parts(
+        manifests=manifests,
+        membership=membership,
+        networks=networks,
+        waypoints=waypoints,
+        policies=policies,
+        services=services,
+        settings=settings,
+    )
+    selections = build_selections(graph, parts)
+    localities = build_localities(graph, manifests)
+    references = build_references(graph, parts)
+    workloads = graph.union(
+        "workloads",
+        build_pod_workloads(graph, parts, selections, localities, references),
+        build_workload_entries(graph, parts, selections),
+        build_entry_endpoints(graph, parts, selections),
+        build_slice_workloads(graph, parts),
+        networks.workloads,
+    )
+    told = build_service_conditions(graph, membership, waypoints, visibilities)
+    return World(
+        workloads=workloads,
+        services=services.services,
+        authorizations=policies.authorizations,
+        node_policies=build_node_policies(graph, workloads, policies.authorizations),
+        waypoints=waypoints.ready,
+        conditions=graph.union("conditions", told.conditions, policies.conditions),
+        problems=graph.union(
+            "problems",
+            *expansion.problems,
+            networks.problems,
+            waypoints.problems,
+            told.problems,
+            policies.problems,
+            services.problems,
+            build_service_problems(graph, membership),
+            build_entry_problems(graph, membership),
+            build_endpoint_problems(graph, membership),
+            build_slice_problems(graph, membership),
+            build_pod_problems(graph, manifests),
+        ),
+    )
+
+
+def _candidates(
+    graph: Graph,
+    membership: Membership,
+    networks: Networks,
+    visibilities: EntryVisibilities,
+    settings: MeshSettings,
+) -> Collection[CandidateKey, Candidate]:
+    distributions = build_namespace_distributions(graph, membership)
+    return graph.union(
+        "candidates",
+        build_service_candidates(graph, membership, networks, distributions, settings),
+        build_entry_candidates(graph, membership, networks, distributions, visibilities, settings),
+    )
