@@ -19,12 +19,13 @@ from controlplane.dataflow.values import ABSENT, Change
 B = TypeVar("B", bound=Hashable)
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 Handler = Callable[[Sequence[Change[K, V]]], Iterator[None] | None]
 """A subscriber. One that returns an iterator (a generator function) is run in slices."""
 
 
-class Collection(Generic[K, V]):
+class Collection(Generic[K, V_co]):
     """Values by key. Made by a `Graph`, alive as long as it.
 
     Shape: `working` is what rules see; `previous` holds the committed value, or ABSENT, of every
@@ -54,7 +55,7 @@ class Collection(Generic[K, V]):
         self.name = name
         self.number = number
         self.schedule = schedule
-        self.working: dict[K, V] = {}
+        self.working: dict[K, V_co] = {}
         self.previous: dict[K, Any] = {}
         self.dirty: dict[Any, None] = {}
         self.cells: dict[Any, Cell] = {}
@@ -62,22 +63,22 @@ class Collection(Generic[K, V]):
         self.rule_calls = 0
         self.readers = Readers()
         self.children: list[Collection[Any, Any]] = []
-        self.indexes: list[Index[Any, K, V]] = []
-        self.subscribers: list[Handler[K, V]] = []
-        self.everything: tuple[V, ...] | None = None
+        self.indexes: list[Index[Any, K, V_co]] = []
+        self.subscribers: list[Handler[K, V_co]] = []
+        self.everything: tuple[V_co, ...] | None = None
 
     def __repr__(self) -> str:
         """Name and kind, for messages."""
         return f"<{self.kind} {self.name!r}>"
 
-    def get(self, key: K) -> V | None:
+    def get(self, key: K) -> V_co | None:
         """The committed value of `key`, or None."""
         if key in self.previous:
             value = self.previous[key]
             return None if value is ABSENT else value
         return self.working.get(key)
 
-    def items(self) -> list[tuple[K, V]]:
+    def items(self) -> list[tuple[K, V_co]]:
         """All committed keys and values. Shape: no promised order. Cost: O(n), for admin."""
         if not self.previous:
             return list(self.working.items())
@@ -91,7 +92,7 @@ class Collection(Generic[K, V]):
             size += (value is not ABSENT) - (key in self.working)
         return size
 
-    def index(self, name: str, keys: Callable[[V], Iterable[B]]) -> Index[B, K, V]:
+    def index(self, name: str, keys: Callable[[V_co], Iterable[B]]) -> Index[B, K, V_co]:
         """Keep buckets of this collection by `keys(value)`. Raises: TransactionError in a commit.
 
         Shape: a value is in every bucket `keys` returns for it, once.
@@ -102,7 +103,7 @@ class Collection(Generic[K, V]):
         self.indexes.append(index)
         return index
 
-    def subscribe(self, handler: Handler[K, V]) -> None:
+    def subscribe(self, handler: Handler[K, V_co]) -> None:
         """Call `handler` once per commit that has net changes here, with all of them.
 
         What is committed already is delivered at once, as additions.
@@ -116,7 +117,7 @@ class Collection(Generic[K, V]):
             for _ in pending or ():
                 pass
 
-    def _order(self, items: list[tuple[K, V]]) -> Iterable[tuple[K, V]]:
+    def _order(self, items: list[tuple[K, V_co]]) -> Iterable[tuple[K, V_co]]:
         return self.schedule.order(items)
 
     def touch(self, key: Hashable) -> None:
@@ -133,7 +134,7 @@ class Collection(Generic[K, V]):
         """Keys claimed more than once, with their owners, smallest first."""
         return {}
 
-    def all_values(self) -> tuple[V, ...]:
+    def all_values(self) -> tuple[V_co, ...]:
         """Every working value in key order. Cost: O(1) while nothing changes."""
         if self.everything is None:
             self.everything = tuple([self.working[key] for key in in_order(self.working)])
@@ -167,7 +168,7 @@ class Collection(Generic[K, V]):
                 yield from index.update(key, old, new)
             yield
 
-    def net_changes(self) -> Iterator[Change[K, V] | None]:
+    def net_changes(self) -> Iterator[Change[K, V_co] | None]:
         """The changes of the running commit, with a None wherever a driver may stop."""
         for count, key in enumerate(self.schedule.order(self.previous), start=1):
             old = self.previous[key]

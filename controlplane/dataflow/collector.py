@@ -11,7 +11,7 @@ from typing import Final
 from controlplane.dataflow.graph import Graph
 from controlplane.dataflow.values import CommitSummary
 
-THRESHOLDS: Final = (50_000, 20, 50)
+THRESHOLDS: Final = (20_000, 5, 100)
 BULK: Final = 10_000
 
 

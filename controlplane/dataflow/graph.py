@@ -233,11 +233,12 @@ class Graph:
         yield from self._prepare(changed, prepared)
         # Publishing is one step: whoever subscribed until now is owed these changes, whoever
         # subscribes later is given the new state.
-        deliveries = [
+        deliveries: deque[Delivery] = deque(
             (handler, prepared.get(collection.name) or list(filter(None, collection.net_changes())))
             for collection in changed
             for handler in collection.subscribers
-        ]
+        )
+        prepared.clear()
         summary = self._publish(changed, calls)
         errors: list[Exception] = list(schedule.faults[:1])
         schedule.faults.clear()
@@ -292,8 +293,10 @@ class Graph:
         )
 
     @staticmethod
-    def _deliver(deliveries: list[Delivery], errors: list[Exception]) -> Iterator[None]:
-        for handler, changes in deliveries:
+    def _deliver(deliveries: deque[Delivery], errors: list[Exception]) -> Iterator[None]:
+        while deliveries:
+            # Taken out, so that a large batch is freed before the next is delivered.
+            handler, changes = deliveries.popleft()
             try:
                 yield from handler(changes) or ()
             except Exception as error:  # noqa: BLE001 - everyone is told before it is raised

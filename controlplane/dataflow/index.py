@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound=Hashable)
 K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 T = TypeVar("T")
 
 _FEW = 16
@@ -102,7 +102,7 @@ class Bucket:
         return True
 
 
-class Index(Generic[B, K, V]):
+class Index(Generic[B, K, V_co]):
     """The buckets of one collection under one function of its values.
 
     Args of `keys`: a value; it returns the buckets the value belongs to, none or many. If it
@@ -112,7 +112,7 @@ class Index(Generic[B, K, V]):
     __slots__ = ("_keys", "buckets", "collection", "failed", "groups", "name", "readers")
 
     def __init__(
-        self, name: str, collection: "Collection[K, V]", keys: Callable[[V], Iterable[B]]
+        self, name: str, collection: "Collection[K, V_co]", keys: Callable[[V_co], Iterable[B]]
     ) -> None:
         self.name = f"{collection.name}/{name}"
         self.collection = collection
@@ -139,7 +139,7 @@ class Index(Generic[B, K, V]):
             return ()
         return tuple(entry.ordered()) if isinstance(entry, Bucket) else (entry,)
 
-    def values(self, bucket: B) -> tuple[V, ...]:
+    def values(self, bucket: B) -> tuple[V_co, ...]:
         """The values in `bucket`, by key order. Cost: O(1) while the bucket does not change."""
         entry = self.buckets.get(bucket, ABSENT)
         if entry is ABSENT:
@@ -151,7 +151,7 @@ class Index(Generic[B, K, V]):
             entry.values = tuple([working[key] for key in entry.ordered()])
         return entry.values
 
-    def update(self, key: K, old: V, new: V) -> Iterator[None]:
+    def update(self, key: K, old: Any, new: Any) -> Iterator[None]:
         """Take in that `key` went from `old` to `new` (either may be ABSENT) and tell readers."""
         before = {} if old is ABSENT else self._buckets_of(key, old)
         self.failed.pop(key, None)
@@ -179,7 +179,7 @@ class Index(Generic[B, K, V]):
         for group in self.groups:
             group.touch(bucket)
 
-    def _buckets_of(self, key: K, value: V) -> dict[B, None]:
+    def _buckets_of(self, key: K, value: Any) -> dict[B, None]:
         try:
             return dict.fromkeys(self._keys(value))
         except Exception as error:  # noqa: BLE001 - rules must not stop a commit, nor may this

@@ -52,7 +52,7 @@ def test_a_value_of_another_type_is_refused() -> None:
     graph = Graph()
     source = letters(graph)
     with pytest.raises(InputTypeError, match="holds str"), graph.transaction():
-        source.put(3)  # type: ignore[arg-type] - the mistake under test
+        source.put(3)  # type: ignore[arg-type]
     pairs = graph.input("pairs", tuple[int, int], key=lambda pair: pair[0])
     with graph.transaction():
         pairs.put((1, 2))

@@ -313,7 +313,7 @@ def test_a_key_that_changes_hands_has_one_net_change() -> None:
 
 def test_a_rule_for_many_that_returns_no_mapping_has_failed() -> None:
     world = World()
-    many = world.graph.derive_many("many", world.words, lambda _, w: None)  # type: ignore[arg-type,return-value] - the mistake under test
+    many = world.graph.derive_many("many", world.words, lambda _, __: None)  # type: ignore[arg-type, return-value, var-annotated]
     world.put("a")
     assert isinstance(world.graph.failures["many", "a"], TypeError)
     assert many.items() == []
