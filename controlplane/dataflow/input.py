@@ -107,9 +107,7 @@ class Input(Collection[K, V]):
 
     def recompute(self) -> Iterator[None]:
         """Apply what was staged."""
-        edits, self.staged = self.staged, None
-        if edits is None:
-            return
+        edits, self.staged = self.staged or Edits(), None
         if edits.is_whole:
             for key in [key for key in self.working if key not in edits.values]:
                 self.set(key, ABSENT)

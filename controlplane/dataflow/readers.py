@@ -53,7 +53,11 @@ class AnyOf:
     __slots__ = ("_predicates",)
 
     def __init__(self, *predicates: Predicate) -> None:
-        self._predicates = predicates
+        self._predicates = list(predicates)
+
+    def add(self, predicate: Predicate) -> None:
+        """Let `predicate` count, too."""
+        self._predicates.append(predicate)
 
     def __call__(self, value: object) -> bool:
         """Whether any of the predicates holds for `value`."""

@@ -5,7 +5,6 @@ its cell, by difference. A rule that raises keeps its last output *and* the read
 raise, so that it runs again when any of them changes.
 """
 
-import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -93,7 +92,9 @@ class Ruled(Collection[K, V]):
         )
         for readers, read, matching in fetch.narrowed:
             earlier = wanted.setdefault((readers, read), matching)
-            if earlier is not None and earlier is not matching:
+            if isinstance(earlier, AnyOf):
+                earlier.add(matching)
+            elif earlier is not None and earlier is not matching:
                 wanted[readers, read] = AnyOf(earlier, matching)
         for readers, read in zip(cell.reads[::2], cell.reads[1::2], strict=True):
             if (readers, read) not in wanted:
@@ -108,11 +109,7 @@ class Ruled(Collection[K, V]):
         cell.is_narrowed = bool(fetch.narrowed)
 
     def _fail(self, key: Any, error: Exception) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames:
-            error.add_note(f"raised at {frames[-1].filename}:{frames[-1].lineno}")
-        # The traceback would keep every value of the failed call alive.
-        self.failed[key] = error.with_traceback(None)
+        self.failed[key] = settled(error)
         self.schedule.new_failures.append(Failure(collection=self.name, key=key, error=error))
         if isinstance(error, RuleError):
             self.schedule.faults.append(error)
@@ -241,6 +238,25 @@ class DerivedMany(Ruled[K, V]):
 
     def _current(self, key: K) -> Any:
         return self._resolved[key] if key in self._resolved else self.working[key]
+
+
+def settled(error: Exception) -> Exception:
+    """`error` fit for keeping: a note says where it was raised, the tracebacks are gone.
+
+    A traceback would keep every value of the failed call alive, for as long as the failure lasts.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is not None:
+        note = f"raised at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    link: BaseException | None = error
+    while link is not None and link.__traceback__ is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def smallest(owners: Mapping[Any, object]) -> Any:

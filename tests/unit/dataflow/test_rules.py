@@ -117,7 +117,7 @@ def test_one_bucket_may_be_read_with_several_predicates_and_without() -> None:
         return fetch.where(world.by_length, 2) if word[0] == "e" else found
 
     derived = world.graph.derive("derived", world.words, rule)
-    world.put("axy", "ezz")
+    world.put("axyz", "ezzz")
     assert world.put_other("1x", "2y") == 2
     assert derived.get("a") == ("1x", "2y")
     assert world.put_other("1w") == 2
@@ -196,6 +196,28 @@ def test_a_raising_rule_keeps_its_result_is_recorded_and_retried() -> None:
     assert leftovers(world.graph) == []
 
 
+def test_a_kept_failure_holds_no_frames() -> None:
+    world = World()
+    shared = ValueError("always the same")
+
+    def rule(_: Fetch, word: str) -> str:
+        if word == "again":
+            raise shared
+        try:
+            return str(int(word))
+        except ValueError as error:
+            raise RuntimeError(word) from error
+
+    world.graph.derive("derived", world.words, rule)
+    world.put("b")
+    error = world.graph.failures["derived", "b"]
+    assert error.__cause__ is not None
+    assert error.__cause__.__traceback__ is None
+    for word in ("again", "a", "again"):
+        world.put(word)
+    assert len(shared.__notes__) == 1
+
+
 def test_a_raising_predicate_is_a_failure_that_is_retried() -> None:
     world = World()
     derived = world.graph.derive(
@@ -253,6 +275,46 @@ def test_an_impure_rule_is_found_by_running_it_twice() -> None:
     world.graph.derive("reads", world.words, reads)
     with pytest.raises(ImpureRuleError):
         world.put("a")
+
+
+def test_pure_rules_run_twice_and_count_once() -> None:
+    world = World(run_twice=True)
+    calls: list[str] = []
+
+    def rule(fetch: Fetch, word: str) -> int:
+        calls.append(word)
+        return len(fetch.where(world.by_length, 2, matching=lambda other: other[0] == word[0]))
+
+    derived = world.graph.derive("derived", world.words, rule)
+    assert world.put("a") == 1
+    assert world.put_other("aa") == 1
+    assert calls == ["a"] * 4
+    assert derived.get("a") == 1
+
+
+def test_a_change_costs_what_it_affects() -> None:
+    world = World()
+    graph = world.graph
+    pods = graph.input("pods", tuple, key=lambda pod: pod[0])
+    services = graph.input("services", tuple, key=lambda service: service[0])
+    by_label = services.index("label", lambda service: [service[1]])
+    workloads = graph.derive(
+        "workloads", pods, lambda fetch, pod: (pod[0], fetch.where(by_label, pod[1]))
+    )
+    graph.group("nodes", workloads.index("node", lambda workload: [workload[0] % 10]))
+    with graph.transaction():
+        pods.replace((number, number % 200) for number in range(2000))
+    calls = graph.rule_calls
+    with graph.transaction():
+        services.put(("s", 7))
+    assert graph.rule_calls - calls == 10
+    with graph.transaction():
+        services.put(("s", 8))
+    assert graph.rule_calls - calls == 30
+    with graph.transaction():
+        pods.put((7, 7))
+        pods.put((8, 9))
+    assert graph.rule_calls - calls == 31
 
 
 def test_a_rule_for_many_gives_any_number_of_values() -> None:
