@@ -205,6 +205,10 @@ class _Translator:
                 for index, source in enumerate(rule.sources)
             )
         for index, when in enumerate(rule.when):
+            if not when.key:
+                self.unusable.append(Unusable(f"{path}.when[{index}].key", ""))
+                yield (_Element(Match(), matches_anything=True),)
+                continue
             known = _WHEN.get(when.key)
             if known is None:
                 self.unsupported.append(Unsupported(path, when.key))
