@@ -153,8 +153,8 @@ class Index(Generic[B, K, V_co]):
 
     def update(self, key: K, old: Any, new: Any) -> Iterator[None]:
         """Take in that `key` went from `old` to `new` (either may be ABSENT) and tell readers."""
-        before = {} if old is ABSENT else self._buckets_of(key, old)
-        self.failed.pop(key, None)
+        was_left_out = self.failed.pop(key, None) is not None
+        before = {} if old is ABSENT or was_left_out else self._buckets_of(key, old)
         after = {} if new is ABSENT else self._buckets_of(key, new)
         for bucket in before:
             if bucket in after:

@@ -112,6 +112,8 @@ def test_a_raising_index_function_leaves_the_value_out_and_is_recorded() -> None
     graph = Graph()
     pods = graph.input("pods", Pod, key=lambda pod: pod.name)
     first = pods.index("first", lambda pod: [pod.labels[0]])
+    failures: list[int] = []
+    graph.on_commit(lambda summary: failures.append(len(summary.failures)))
     with graph.transaction():
         pods.put(Pod("a"))
         pods.put(Pod("b", ("x",)))
@@ -124,4 +126,5 @@ def test_a_raising_index_function_leaves_the_value_out_and_is_recorded() -> None
         pods.put(Pod("a", ("x",)))
         pods.remove("c")
     assert graph.failures == {}
+    assert failures == [2, 0]
     assert first.members("x") == ("a", "b")
