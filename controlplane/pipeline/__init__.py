@@ -1,0 +1,1 @@
+"""The assembly manifests -> graph -> snapshots, with no server in sight."""
