@@ -105,7 +105,8 @@ def test_ports_that_do_not_differ_make_none(
 @pytest.mark.proves("PA-2")
 @pytest.mark.refutes("PA-2")
 def test_an_empty_selector_covers_like_none() -> None:
-    for selector in (None, {}):
+    selectors: tuple[dict[str, str] | None, ...] = (None, {})
+    for selector in selectors:
         policy = peer_policy_from(a_peer_authentication("p", selector=selector))
         assert policy.selector is None
         assert peer_outcome(policy, inherits_strict=True, root_namespace=ROOT) is None

@@ -40,8 +40,8 @@ def test_a_policy_in_force_is_accepted() -> None:
             "ALLOW",
             (L4, HTTP),
             (
-                "Within an ALLOW policy, rules matching HTTP attributes are omitted. This will be more "
-                "restrictive than requested."
+                "Within an ALLOW policy, rules matching HTTP attributes are omitted. "
+                "This will be more restrictive than requested."
             ),
         ),
         (
@@ -64,9 +64,9 @@ def test_a_policy_in_force_is_accepted() -> None:
             "DENY",
             (HTTP,),
             (
-                "After omitting unsupported HTTP attributes, this DENY policy has no enforceable rules "
-                "at ztunnel and will have no effect. Deploy a waypoint proxy and use a targetRef to "
-                "enforce this policy."
+                "After omitting unsupported HTTP attributes, this DENY policy has no enforceable "
+                "rules at ztunnel and will have no effect. Deploy a waypoint proxy and use a "
+                "targetRef to enforce this policy."
             ),
         ),
     ],
@@ -120,8 +120,8 @@ def test_a_dry_run_that_is_sent_is_accepted() -> None:
         (
             "DENY",
             (
-                "Within a DENY policy, such values are left out and a field without any other value "
-                "matches everything."
+                "Within a DENY policy, such values are left out and a field without any other "
+                "value matches everything."
             ),
         ),
     ],
