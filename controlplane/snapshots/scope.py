@@ -6,7 +6,19 @@ them a client sees.
 
 from typing import NamedTuple
 
-from controlplane.encode.envelope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.encode.envelope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
+
+__all__ = [
+    "ADDRESSES",
+    "ADDRESS_TYPE",
+    "AUTHORIZATIONS",
+    "AUTHORIZATION_TYPE",
+    "GLOBAL_AUTHORIZATIONS",
+    "WORKLOAD_TYPE",
+    "TableKey",
+    "is_node_scope",
+    "node_authorizations",
+]
 
 
 class TableKey(NamedTuple):

@@ -55,6 +55,10 @@ class View:
         known = since >= self._forgotten() or since == FRESH
         return known and all(table.reaches(since) for table in self._tables())
 
+    def is_newer(self, than: int) -> bool:
+        """Return whether anything changed after a commit. Cost: O(1)."""
+        return than == FRESH or any(table.commit > than for table in self._tables())
+
     def get(self, name: str) -> Resource | None:
         """Return the live resource ``name`` as this view shows it."""
         for table in self._tables():
@@ -77,7 +81,7 @@ class View:
         found = self._shared.get(since)
         if found is not None:
             return found
-        updates, removed = self._newer(since)
+        updates, removed = self.changes(since)
         frame = yield from build_frame(commit, updates, tuple(removed))
         if commit == self._shared_at:
             self._shared[since] = frame
@@ -110,7 +114,7 @@ class View:
             since: the commit this client was sent earlier on this stream, or FRESH.
         """
         commit = self.commit
-        removed = dict.fromkeys(self._newer(since)[1]) if since != FRESH else {}
+        removed = dict.fromkeys(self.changes(since)[1]) if since != FRESH else {}
         everything = [resource for table in self._tables() for resource in table.resources()]
         updates: list[Resource] = []
         live = set()
@@ -136,7 +140,8 @@ class View:
             )
         )
 
-    def _newer(self, since: int) -> tuple[list[Resource], list[str]]:
+    def changes(self, since: int) -> tuple[list[Resource], list[str]]:
+        """Return updated resources and removed names since a commit, oldest first, not cached."""
         updates: list[Resource] = []
         removed: list[str] = []
         if since == FRESH:

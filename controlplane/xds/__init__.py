@@ -1,0 +1,1 @@
+"""Delta discovery: requests of clients and committed snapshots in, responses out."""

@@ -1,0 +1,86 @@
+"""Who a client says it is: the node of its first request in, a ``Node`` out."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from controlplane.xds.errors import MalformedRequestError
+
+NODE_TYPES = frozenset({"sidecar", "router", "waypoint", "ztunnel", "agentgateway"})
+
+# The first ztunnel release that reports what a dry-run policy would do instead of enforcing it.
+_KNOWS_DRY_RUN = (1, 29)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A client as it describes itself (docs/protocol/discovery.md XDS-2).
+
+    ``name`` is the Kubernetes node it runs on, "" when it does not say. ``service_account`` is ""
+    unless sent.
+    """
+
+    id: str
+    kind: str
+    namespace: str
+    name: str = ""
+    service_account: str = ""
+    version: str = ""
+
+    @property
+    def enforces_policies(self) -> bool:
+        """Return whether this client evaluates Authorization resources itself."""
+        return self.kind == "ztunnel"
+
+    @property
+    def knows_dry_run(self) -> bool:
+        """Return whether its declared version does not enforce dry-run policies.
+
+        A client that declares no version counts as old.
+        """
+        parts = self.version.split(".")[:2]
+        if len(parts) < 2 or not all(part.isascii() and part.isdigit() for part in parts):
+            return False
+        return (int(parts[0]), int(parts[1])) >= _KNOWS_DRY_RUN
+
+
+def read_node(node: Any) -> Node:
+    """Read an ``envoy.config.core.v3.Node``.
+
+    Raises:
+        MalformedRequestError: its id is not ``kind~ip~name.namespace~domain`` with a known kind,
+            or there is no valid address in its metadata or id.
+    """
+    parts = node.id.split("~")
+    if len(parts) != 4:
+        raise MalformedRequestError("invalid node id: it does not have four parts")
+    kind, address, name, domain = parts
+    if kind not in NODE_TYPES:
+        raise MalformedRequestError(f"invalid node id: unknown type {kind[:40]!r}")
+    if not name:
+        raise MalformedRequestError("invalid node id: no name")
+    fields = node.metadata.fields
+    declared = _text(fields, "INSTANCE_IPS").split(",")
+    if not any(map(_is_address, [*declared, address])):
+        raise MalformedRequestError("invalid node: no valid IP address in metadata or id")
+    return Node(
+        id=node.id,
+        kind=kind,
+        namespace=_text(fields, "NAMESPACE") or domain.split(".")[0],
+        name=_text(fields, "NODE_NAME"),
+        service_account=_text(fields, "SERVICE_ACCOUNT"),
+        version=_text(fields, "ISTIO_VERSION"),
+    )
+
+
+def _text(fields: Any, key: str) -> str:
+    """Return a metadata value; "" when it is missing or not a string."""
+    return str(fields[key].string_value) if key in fields else ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.strip())
+    except ValueError:
+        return False
+    return True

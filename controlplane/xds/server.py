@@ -1,0 +1,283 @@
+"""The discovery server: gRPC streams in, ``Stream`` objects over a transport, and their life.
+
+Nothing else in this package knows gRPC. Messages cross as bytes; the options below are each there
+for a reason that was observed (docs/decisions/0005-sessions-and-streams.md).
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import count
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from controlplane.clock import Clock
+from controlplane.snapshots.catalog import Catalog
+from controlplane.xds.errors import (
+    DiscoveryError,
+    ListenError,
+    NotServingError,
+    TooManyStreamsError,
+)
+from controlplane.xds.fleet import Fleet
+from controlplane.xds.identity import Authenticator
+from controlplane.xds.observer import Observer, SilentObserver
+from controlplane.xds.rate import TokenBucket
+from controlplane.xds.session import Session
+from controlplane.xds.settings import XdsSettings
+from controlplane.xds.stream import Stream
+from controlplane.xds.tls import HotCertificate
+from controlplane.xds.transport import Transport
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+# Missing from the type stubs.
+_END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
+
+_log = structlog.get_logger("xds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A port to serve: ``host:port``, port 0 for any; plaintext without a certificate."""
+
+    address: str
+    certificate: HotCertificate | None = None
+
+
+class XdsServer:
+    """Serves a catalog to every client that connects.
+
+    ``ready`` returns why nothing can be served yet, in words, or None. Without an
+    ``authenticator`` nobody is authenticated, and only loopback addresses are listened on.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: XdsSettings,
+        clock: Clock,
+        *,
+        ready: Callable[[], str | None] = lambda: None,
+        authenticator: Authenticator | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.fleet = Fleet()
+        self._catalog = catalog
+        self._settings = settings
+        self._clock = clock
+        self._ready = ready
+        self._authenticator = authenticator
+        self._observer: Observer = observer or SilentObserver()
+        self._bucket = TokenBucket(
+            rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
+        )
+        self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
+        self._numbers = count(1)
+        self._streams: dict[Stream, float] = {}
+        self._is_draining = False
+        self._server: grpc.aio.Server | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        catalog.subscribe(self._committed)
+
+    async def start(self, listeners: Sequence[Listener]) -> tuple[int, ...]:
+        """Listen; return the port of each listener.
+
+        Raises:
+            ListenError: a port is taken, or would let anybody in from outside this machine.
+        """
+        server = grpc.aio.server(options=_options(self._settings))
+        server.add_generic_rpc_handlers((self._handlers(),))
+        ports = tuple(self._listen(server, listener) for listener in listeners)
+        await server.start()
+        self._server = server
+        self._ticker = asyncio.create_task(self._tick())
+        return ports
+
+    async def stop(self, grace: float) -> None:
+        """Let no new stream in, end open ones cleanly, close within ``grace`` seconds."""
+        self._is_draining = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        if self._server is None:
+            return
+        # Clients must hear that the connection closes before their stream ends, so that they come
+        # back on a new one: stopping announces it at once and then waits.
+        stopping = asyncio.create_task(self._server.stop(grace))
+        await asyncio.sleep(0)
+        for stream in tuple(self._streams):
+            stream.end("shutting down")
+        await stopping
+
+    async def serve(self, transport: Transport) -> str:
+        """Serve one stream; return why it ended.
+
+        Raises:
+            DiscoveryError: it ends with an error.
+        """
+        if self._is_draining:
+            raise NotServingError("shutting down")
+        if not self._bucket.take():
+            raise TooManyStreamsError("too many new streams, try again")
+        reason = self._ready()
+        if reason is not None:
+            raise NotServingError(f"not ready: {reason}")
+        caller = None
+        if self._authenticator is not None:
+            caller = await self._authenticator.authenticate(transport.metadata, transport.peer)
+        session = Session(
+            self._catalog,
+            self._settings,
+            self._clock,
+            number=next(self._numbers),
+            caller=caller,
+            observer=self._observer,
+        )
+        stream = Stream(
+            transport,
+            session,
+            first_syncs=self._first_syncs,
+            hold=self._settings.first_sync_hold,
+        )
+        spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret
+        self._streams[stream] = self._clock.monotonic() + self._settings.connection_age * spread
+        self.fleet.add(session)
+        ending = "the connection was lost"
+        try:
+            ending = await stream.run()
+        except DiscoveryError as error:
+            ending = str(error)
+            raise
+        finally:
+            del self._streams[stream]
+            self.fleet.remove(session)
+            if session.node is not None:
+                self._observer.disconnected(session.number, ending)
+        return ending
+
+    def _committed(self, _: int) -> None:
+        for stream in self._streams:
+            stream.wake()
+
+    async def _tick(self) -> None:
+        """Look over the streams for what only time brings about."""
+        while True:
+            await self._clock.sleep(self._settings.tick)
+            now = self._clock.monotonic()
+            for stream, until in tuple(self._streams.items()):
+                reason = "connection age reached" if now >= until else stream.session.ending()
+                if reason is not None:
+                    stream.end(reason)
+                elif stream.session.has_work():
+                    stream.wake()
+
+    def _listen(self, server: grpc.aio.Server, listener: Listener) -> int:
+        if self._authenticator is None and not _is_loopback(listener.address):
+            raise ListenError(
+                f"{listener.address} is not a loopback address and nobody is authenticated"
+            )
+        try:
+            if listener.certificate is None:
+                port = server.add_insecure_port(listener.address)
+            else:
+                credentials = listener.certificate.credentials()
+                port = server.add_secure_port(listener.address, credentials)
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen on {listener.address}: {error}") from error
+        return port
+
+    def _handlers(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                    _state_of_the_world
+                ),
+            },
+        )
+
+    async def _delta(self, _: object, context: Any) -> None:
+        transport = _GrpcTransport(context)
+        try:
+            await self.serve(transport)
+        except DiscoveryError as error:
+            self._observer.refused(transport.peer, str(error))
+            await context.abort(grpc.StatusCode[error.status], str(error))
+        except Exception:  # noqa: BLE001 - one stream must not take others down; it is logged
+            _log.exception("stream failed", peer=transport.peer)
+            self._observer.refused(transport.peer, "internal error")
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+
+class _GrpcTransport:
+    """A stream of gRPC."""
+
+    def __init__(self, context: Any) -> None:
+        self._read: Callable[[], Awaitable[Any]] = context.read
+        self._write: Callable[[bytes], Awaitable[None]] = context.write
+        self.peer: str = context.peer()
+        self.metadata: Mapping[str, str] = {
+            key: value
+            for key, value in context.invocation_metadata() or ()
+            if isinstance(value, str)
+        }
+
+    async def send(self, message: bytes) -> None:
+        """Send one response; return when flow control has taken it."""
+        await self._write(message)
+
+    async def receive(self) -> bytes | None:
+        """Return the next request; None at the end."""
+        message = await self._read()
+        return None if message is _END else bytes(message)
+
+
+async def _state_of_the_world(_: object, context: Any) -> None:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED,
+        "state-of-the-world discovery is not served: use DeltaAggregatedResources",
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _options(settings: XdsSettings) -> list[tuple[str, int]]:
+    age = int(settings.connection_age * 1000)
+    return [
+        # Node proxies ping every 30 s; by default a server answers that with GOAWAY.
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Dead peers: a connection that does not answer pings is dropped with all it holds.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A returning client lists every version it holds: megabytes.
+        ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+        ("grpc.max_send_message_length", -1),
+        # Bursts of more than about a thousand new streams are refused otherwise.
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 100_000),
+        # Pings every client with traffic: a third of the CPU with one connection per client.
+        ("grpc.http2.bdp_probe", 0),
+        # Two servers on one port would share it without a word.
+        ("grpc.so_reuseport", 0),
+        # gRPC adds its own jitter of a tenth; streams end a little later by themselves.
+        ("grpc.max_connection_age_ms", age),
+        ("grpc.max_connection_age_grace_ms", max(age // 2, 1000)),
+    ]

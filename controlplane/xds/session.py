@@ -1,0 +1,276 @@
+"""One client's stream without any I/O: requests come in, responses go out in a safe order.
+
+``stream`` feeds it from a transport and sends what ``responses`` yields. Order is security
+(docs/protocol/discovery.md OR-n): a policy goes out before workloads that list it, and goes away
+after them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from controlplane.clock import Clock
+from controlplane.snapshots.catalog import Catalog
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
+from controlplane.snapshots.table import FRESH
+from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.identity import Caller, authorize
+from controlplane.xds.node import Node, read_node
+from controlplane.xds.observer import Observer, SilentObserver
+from controlplane.xds.on_demand import OnDemandSubscription
+from controlplane.xds.response import Response
+from controlplane.xds.settings import XdsSettings
+from controlplane.xds.subscription import (
+    Nonces,
+    PolicySubscription,
+    Subscription,
+    UnservedSubscription,
+    WildcardSubscription,
+)
+
+_MOST_TYPES = 32
+_ADDRESS_TYPES = (ADDRESS_TYPE, WORKLOAD_TYPE)
+_LARGE = 1000
+
+
+class Session:
+    """The state of one stream. ``number`` tells streams of a process apart.
+
+    Call ``receive`` for every request, ``responses`` after it and after every commit, and look at
+    ``ending`` from time to time.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: XdsSettings,
+        clock: Clock,
+        *,
+        number: int = 0,
+        caller: Caller | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.number = number
+        self.node: Node | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        self.connected_at = clock.now()
+        self._caller = caller
+        self._catalog = catalog
+        self._settings = settings
+        self._clock = clock
+        self._observer: Observer = observer or SilentObserver()
+        self._nonces = Nonces()
+        self._opened = clock.monotonic()
+
+    def introduce(self, request: Any) -> Node:
+        """Read who is calling from the first request of a stream.
+
+        Raises:
+            MalformedRequestError: there is no node in it, or not a valid one.
+            ForbiddenError: the caller may not speak for it.
+        """
+        if not request.HasField("node") or not request.node.id:
+            raise MalformedRequestError("missing node information")
+        node = read_node(request.node)
+        if self._caller is not None:
+            authorize(self._caller, node)
+        self.node = node
+        self._observer.connected(self.number, node)
+        return node
+
+    def receive(self, request: Any) -> None:
+        """Take in one DeltaDiscoveryRequest.
+
+        Raises:
+            MalformedRequestError: it breaks the protocol; the stream cannot go on.
+        """
+        node = self.node or self.introduce(request)
+        type_url = request.type_url
+        if not type_url:
+            raise MalformedRequestError("missing type_url")
+        subscription = self.subscriptions.get(type_url)
+        if request.HasField("error_detail"):
+            self._rejected(subscription, request)
+            return
+        if subscription is None:
+            if len(self.subscriptions) >= _MOST_TYPES:
+                raise MalformedRequestError(f"more than {_MOST_TYPES} types on one stream")
+            subscription = self._subscribe(type_url, node, request)
+            self.subscriptions[type_url] = subscription
+        elif not self._is_current(subscription, request.response_nonce):
+            return
+        subscription = self._converted(subscription, node, request)
+        subscription.ask(
+            request.resource_names_subscribe,
+            request.resource_names_unsubscribe,
+            request.initial_resource_versions,
+        )
+
+    def responses(self) -> Iterator[Response | None]:
+        """Yield every response that may be sent now; None where the caller may breathe.
+
+        Requests and commits may come in while the iterator is paused.
+        """
+        progress = True
+        while progress:
+            progress = False
+            for subscription in self._in_order():
+                response = yield from subscription.next_response()
+                if response is not None:
+                    progress = True
+                    self._observer.sent(self.number, response)
+                    yield response
+
+    def owes_first_sync(self) -> bool:
+        """Return whether the next response may be large because it is somebody's first."""
+        return len(self._catalog.addresses()) > _LARGE and any(
+            subscription.owes_everything() and subscription.type_url in _ADDRESS_TYPES
+            for subscription in self.subscriptions.values()
+        )
+
+    def has_work(self) -> bool:
+        """Return whether ``responses`` may yield something. Cost: O(1)."""
+        commit = self._catalog.commit
+        return any(
+            subscription.is_behind(commit)
+            for subscription in self.subscriptions.values()
+            if not (isinstance(subscription, UnservedSubscription) and subscription.due is None)
+        )
+
+    def ending(self) -> str | None:
+        """Return why the stream should end now, in words; the client comes back and resumes."""
+        for subscription in self.subscriptions.values():
+            if subscription.is_lost:
+                return "too far behind to be told what changed"
+            if (
+                subscription.is_in_flight
+                and self._clock.monotonic() - subscription.sent_at
+                > self._settings.acknowledgement_timeout
+            ):
+                return "nothing acknowledged for too long"
+        return None
+
+    def _in_order(self) -> Iterator[Subscription]:
+        """Yield subscriptions in the order that is safe, with what each may send brought up."""
+        policies = self._policies()
+        if policies is not None:
+            policies.removable_until = self._removable_until(policies)
+            yield policies
+        for type_url in _ADDRESS_TYPES:
+            subscription = self.subscriptions.get(type_url)
+            if isinstance(subscription, WildcardSubscription | OnDemandSubscription):
+                subscription.may_start = self._may_send_addresses()
+                yield subscription
+        if policies is not None:
+            # Addresses may just have moved on without a word; removals follow them.
+            policies.removable_until = self._removable_until(policies)
+            yield policies
+        for subscription in tuple(self.subscriptions.values()):
+            if isinstance(subscription, UnservedSubscription):
+                yield subscription
+
+    def _policies(self) -> PolicySubscription | None:
+        found = self.subscriptions.get(AUTHORIZATION_TYPE)
+        return found if isinstance(found, PolicySubscription) else None
+
+    def _may_send_addresses(self) -> bool:
+        policies = self._policies()
+        if policies is None:
+            return not self._waits_for_policies()
+        return policies.is_ahead
+
+    def _removable_until(self, policies: PolicySubscription) -> int:
+        """Return the commit up to which removed policies are listed by nothing the client holds."""
+        cursors = [
+            self.subscriptions[type_url].cursor
+            for type_url in _ADDRESS_TYPES
+            if type_url in self.subscriptions
+        ]
+        if cursors:
+            return min(cursors)
+        return FRESH if self._waits_for_policies() else policies.cursor
+
+    def _waits_for_policies(self) -> bool:
+        """Return whether the client may be about to subscribe to what orders its types."""
+        node = self.node
+        return (
+            node is not None
+            and node.enforces_policies
+            and self._clock.monotonic() - self._opened < self._settings.authorization_wait
+        )
+
+    def _subscribe(self, type_url: str, node: Node, request: Any) -> Subscription:
+        if type_url == AUTHORIZATION_TYPE:
+            scope = node.name if self._settings.scopes_policies_to_nodes and node.name else None
+            view = self._catalog.authorizations(scope, knows_dry_run=node.knows_dry_run)
+            return PolicySubscription(type_url, view, nonces=self._nonces, clock=self._clock)
+        if type_url in _ADDRESS_TYPES:
+            return self._address_subscription(type_url, node, is_wildcard=_is_wildcard(request))
+        return UnservedSubscription(type_url, nonces=self._nonces, clock=self._clock)
+
+    def _address_subscription(
+        self, type_url: str, node: Node, *, is_wildcard: bool
+    ) -> Subscription:
+        catalog = self._catalog
+        view = catalog.addresses() if type_url == ADDRESS_TYPE else catalog.legacy_workloads()
+        if is_wildcard:
+            return WildcardSubscription(type_url, view, nonces=self._nonces, clock=self._clock)
+        return OnDemandSubscription(
+            type_url,
+            view,
+            lookup=catalog.lookup,
+            node=node.name,
+            nonces=self._nonces,
+            clock=self._clock,
+        )
+
+    def _converted(self, subscription: Subscription, node: Node, request: Any) -> Subscription:
+        """Return the subscription, replaced if the request moves it to or from the wildcard."""
+        wants = "*" in request.resource_names_subscribe
+        drops = "*" in request.resource_names_unsubscribe
+        is_wildcard = isinstance(subscription, WildcardSubscription)
+        if (
+            subscription.type_url not in _ADDRESS_TYPES
+            or subscription.cursor == FRESH
+            or (wants and drops)
+            or (is_wildcard and not drops)
+            or (not is_wildcard and not wants)
+        ):
+            return subscription
+        # The client starts over with this type; what is in flight is still to be acknowledged.
+        replacement = self._address_subscription(
+            subscription.type_url, node, is_wildcard=not is_wildcard
+        )
+        replacement.is_in_flight = subscription.is_in_flight
+        replacement.nonce_sent = subscription.nonce_sent
+        replacement.sent_at = subscription.sent_at
+        self.subscriptions[subscription.type_url] = replacement
+        return replacement
+
+    def _is_current(self, subscription: Subscription, nonce: str) -> bool:
+        """Note an acknowledgement; return False for a stale request, which is ignored."""
+        if not nonce:
+            return True
+        if nonce != subscription.nonce_sent:
+            return False
+        if subscription.is_in_flight:
+            seconds = self._clock.monotonic() - subscription.sent_at
+            subscription.acknowledge()
+            self._observer.acknowledged(
+                self.number, subscription.type_url, subscription.commit_acknowledged, seconds
+            )
+        return True
+
+    def _rejected(self, subscription: Subscription | None, request: Any) -> None:
+        if subscription is None:
+            return
+        message = request.error_detail.message
+        subscription.reject(request.response_nonce, message)
+        self._observer.rejected(self.number, subscription.type_url, subscription.rejected, message)
+
+
+def _is_wildcard(request: Any) -> bool:
+    """Return whether the first request of a type asks for everything."""
+    names = request.resource_names_subscribe
+    if not names:
+        return True
+    return "*" in names and "*" not in request.resource_names_unsubscribe

@@ -1,0 +1,28 @@
+"""Settings of the discovery server, with the defaults of a process without a cluster."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XdsSettings:
+    """Times are seconds.
+
+    ``scopes_policies_to_nodes``: a client that names its node is sent the policies it needs only.
+    ``authorization_wait``: how long a node proxy's first addresses wait for it to ask for policies.
+    ``acknowledgement_timeout``: a client that leaves a response unacknowledged longer is closed.
+    ``connection_age``: a stream ends and is asked to come back after this, plus up to a third.
+    ``new_streams_per_second`` and ``new_streams_at_once``: the bucket new streams pass.
+    ``first_syncs_at_once``: large first responses built and sent at the same time.
+    ``first_sync_hold``: how long one of them may keep others waiting.
+    ``tick``: how often streams are looked over for the times above.
+    """
+
+    scopes_policies_to_nodes: bool = True
+    authorization_wait: float = 1.0
+    acknowledgement_timeout: float = 60.0
+    connection_age: float = 1800.0
+    new_streams_per_second: float = 100.0
+    new_streams_at_once: int = 200
+    first_syncs_at_once: int = 4
+    first_sync_hold: float = 5.0
+    tick: float = 0.1

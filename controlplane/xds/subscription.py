@@ -1,0 +1,369 @@
+"""Subscriptions: what one stream has been sent of one type, and what it is owed next.
+
+Requests arrive through ``session``; each kind of subscription answers ``next_response``, a
+generator that yields where the caller may breathe and returns a response or None. Wildcard
+subscriptions keep a commit number, never names.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from controlplane.clock import Clock
+from controlplane.snapshots.frame import Frame
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.snapshots.table import FRESH
+from controlplane.snapshots.view import View
+from controlplane.xds.response import Response, own_body, shared_body
+
+Step = Generator[None, None, Response | None]
+
+# Shared responses of different types on one stream need different nonces.
+_SHARED_SUFFIX = {ADDRESS_TYPE: "", AUTHORIZATION_TYPE: ".0"}
+
+
+class Nonces:
+    """Nonces of one stream; none is used twice (docs/protocol/discovery.md XDS-9)."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._shared: dict[str, int] = {}
+
+    def own(self, commit: int) -> str:
+        """Return a nonce for a response that only this stream is sent."""
+        return f"{commit}.{next(self._numbers)}"
+
+    def shared(self, type_url: str, commit: int) -> str | None:
+        """Return the nonce everybody's response of a commit has; None if it is used up."""
+        suffix = _SHARED_SUFFIX.get(type_url)
+        if suffix is None or self._shared.get(type_url, FRESH) >= commit:
+            return None
+        self._shared[type_url] = commit
+        return f"{commit}{suffix}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Due:
+    """A request that must be answered, even by an empty response.
+
+    ``known`` is what the client holds, name -> version; ``asked`` are names it wants to hear of.
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    is_first: bool = False
+
+
+class Subscription:
+    """What all subscriptions share: one response in flight, its nonce and its fate.
+
+    ``cursor`` is the commit the client has been sent up to, FRESH before the first response.
+    """
+
+    def __init__(self, type_url: str, *, nonces: Nonces, clock: Clock) -> None:
+        self.type_url = type_url
+        self.cursor = FRESH
+        self.due: Due | None = None
+        self.is_in_flight = False
+        self.sent_at = 0.0
+        self.nonce_sent = ""
+        self.nonce_acknowledged = ""
+        self.commit_sent = FRESH
+        self.commit_acknowledged = FRESH
+        self.last_error = ""
+        self.rejected: tuple[str, ...] = ()
+        self.is_lost = False
+        self._nonces = nonces
+        self._clock = clock
+
+    def ask(
+        self, subscribe: Iterable[str], unsubscribe: Iterable[str], known: Mapping[str, str]
+    ) -> None:
+        """Take in names and versions of a request; what it owes is in ``due`` afterwards."""
+        asked = set(subscribe)
+        dropped = set(unsubscribe)
+        if not asked and not dropped and not known and self.due is None and self.cursor != FRESH:
+            return
+        if dropped and known:
+            known = {name: version for name, version in known.items() if name not in dropped}
+        due = self.due or Due(is_first=self.cursor == FRESH)
+        due.asked = (due.asked | asked) - dropped - {"*"}
+        due.known = known or due.known
+        self.due = due
+
+    def acknowledge(self) -> None:
+        """Note that the response in flight was accepted."""
+        self.is_in_flight = False
+        self.nonce_acknowledged = self.nonce_sent
+        self.commit_acknowledged = self.commit_sent
+        self.last_error = ""
+        self.rejected = ()
+
+    def reject(self, nonce: str, message: str) -> None:
+        """Note that resources of a response were refused; they are not sent again by itself."""
+        if nonce == self.nonce_sent:
+            self.is_in_flight = False
+        self.last_error = message
+        self.rejected = rejected_names(message)
+
+    def next_response(self) -> Step:
+        """Return the next response, or None when nothing may be sent now."""
+        raise NotImplementedError
+
+    def owes_everything(self) -> bool:
+        """Return whether the next response may hold the whole state of the type."""
+        return False
+
+    def is_behind(self, commit: int) -> bool:
+        """Return whether there may be something to send up to ``commit``. Cost: O(1)."""
+        return not self.is_in_flight and (self.due is not None or self.cursor < commit)
+
+    def _sent(self, response: Response) -> Response:
+        self.is_in_flight = True
+        self.sent_at = self._clock.monotonic()
+        self.nonce_sent = response.nonce
+        self.commit_sent = response.commit
+        return response
+
+    def _respond(
+        self,
+        commit: int,
+        *,
+        pieces: tuple[bytes, ...] = (),
+        removed: tuple[str, ...] = (),
+        updated: int = 0,
+        is_first: bool = False,
+    ) -> Response:
+        """Return a response that only this stream is sent."""
+        nonce = self._nonces.own(commit)
+        return self._sent(
+            Response(
+                type_url=self.type_url,
+                nonce=nonce,
+                body=own_body(pieces, removed, self.type_url, nonce),
+                commit=commit,
+                updated=updated,
+                removed=len(removed),
+                is_first=is_first,
+            )
+        )
+
+    def _share(self, frame: Frame, *, is_first: bool = False) -> Response:
+        """Return the response of a whole frame, shared if its nonce is not used up."""
+        nonce = self._nonces.shared(self.type_url, frame.commit)
+        if nonce is None:
+            return self._respond(
+                frame.commit,
+                pieces=frame.pieces,
+                removed=frame.removed,
+                updated=frame.updated,
+                is_first=is_first,
+            )
+        return self._sent(
+            Response(
+                type_url=self.type_url,
+                nonce=nonce,
+                body=shared_body(frame, self.type_url, nonce),
+                commit=frame.commit,
+                updated=frame.updated,
+                removed=len(frame.removed),
+                is_first=is_first,
+            )
+        )
+
+
+class UnservedSubscription(Subscription):
+    """A type we serve nothing of: every request is answered that nothing exists."""
+
+    def next_response(self) -> Step:
+        """Return an empty response that lists the names asked for as removed."""
+        yield from ()
+        if self.due is None or self.is_in_flight:
+            return None
+        due, self.due = self.due, None
+        self.cursor = 0
+        return self._respond(0, removed=tuple(sorted(due.asked)), is_first=due.is_first)
+
+
+class WildcardSubscription(Subscription):
+    """Everything of a type that keeps no order of its own: addresses and legacy workloads.
+
+    ``may_start`` is set by the session: whether what is committed may be sent already.
+    """
+
+    def __init__(self, type_url: str, view: View, *, nonces: Nonces, clock: Clock) -> None:
+        super().__init__(type_url, nonces=nonces, clock=clock)
+        self.may_start = False
+        self._view = view
+        self._pieces: deque[bytes] = deque()
+        self._frame: Frame | None = None
+
+    def owes_everything(self) -> bool:
+        """Return whether the next response may hold the whole state of the type."""
+        return self.due is not None
+
+    def next_response(self) -> Step:
+        """Return a piece of a large frame, an answer, or what is newer than the cursor."""
+        if self.due is None and not self._pieces and not self._view.is_newer(self.cursor):
+            if self.may_start:
+                self.cursor = self._view.commit
+            return None
+        if self.is_in_flight:
+            return None
+        if self._pieces and self.due is None:
+            return self._next_piece()
+        if not self.may_start:
+            return None
+        return (yield from self._begin(self.due))
+
+    def _begin(self, due: Due | None) -> Step:
+        if self.cursor != FRESH and not self._view.reaches(self.cursor):
+            self.is_lost = True
+            return None
+        if due is not None:
+            return (yield from self._answer(due))
+        frame = yield from self._view.frame_slices(self.cursor)
+        return self._push(frame)
+
+    def _answer(self, due: Due) -> Step:
+        self.due = None
+        self._pieces.clear()
+        if due.is_first and not due.known and not due.asked:
+            frame = yield from self._view.frame_slices(FRESH)
+            response = self._share(frame, is_first=True)
+        else:
+            frame = yield from self._view.difference(due.known, due.asked, self.cursor)
+            response = self._respond(
+                frame.commit,
+                pieces=frame.pieces,
+                removed=frame.removed,
+                updated=frame.updated,
+                is_first=due.is_first,
+            )
+        self.cursor = frame.commit
+        return response
+
+    def _push(self, frame: Frame) -> Response | None:
+        if len(frame.pieces) > 1:
+            self._frame = frame
+            self._pieces.extend(frame.pieces)
+            return self._next_piece()
+        self.cursor = frame.commit
+        return None if frame.is_empty else self._share(frame)
+
+    def _next_piece(self) -> Response:
+        """Return the next piece of a large frame; the last one carries the removals."""
+        if self._frame is None:
+            raise AssertionError("pieces without their frame")
+        frame = self._frame
+        piece = self._pieces.popleft()
+        removed: tuple[str, ...] = ()
+        updated = 0
+        if not self._pieces:
+            self.cursor = frame.commit
+            self._frame = None
+            removed, updated = frame.removed, frame.updated
+        return self._respond(frame.commit, pieces=(piece,), removed=removed, updated=updated)
+
+
+class PolicySubscription(WildcardSubscription):
+    """Authorization: ``cursor`` counts what was added or changed, ``removals_sent`` what is gone.
+
+    ``removable_until`` is set by the session: the commit up to which no workload that the client
+    has been sent can still list a removed policy.
+    """
+
+    def __init__(self, type_url: str, view: View, *, nonces: Nonces, clock: Clock) -> None:
+        super().__init__(type_url, view, nonces=nonces, clock=clock)
+        self.may_start = True
+        self.removable_until = FRESH
+        self.removals_sent = FRESH
+        self._owed: dict[str, None] = {}
+        self._owed_at = FRESH
+
+    @property
+    def is_ahead(self) -> bool:
+        """Return whether everything committed that is not a removal has been sent."""
+        return self.due is None and not self._pieces and self.cursor >= self._view.commit
+
+    def next_response(self) -> Step:
+        """Return what was added or changed, with the removals whose turn has come."""
+        if self.due is None and not self._pieces and not self._view.is_newer(self.cursor):
+            self.cursor = self._view.commit
+        if self.is_in_flight:
+            return None
+        if self._pieces and self.due is None:
+            return self._next_piece()
+        return (yield from self._begin(self.due))
+
+    def _begin(self, due: Due | None) -> Step:
+        if due is not None:
+            return (yield from self._answer(due))
+        if not self._view.reaches(min(self.cursor, self.removals_sent)):
+            self.is_lost = True
+            return None
+        if self.cursor < self._view.commit:
+            frame = yield from self._view.frame_slices(self.cursor)
+            return self._push(frame)
+        removed = self._take_removals()
+        return self._respond(self.cursor, removed=removed) if removed else None
+
+    def is_behind(self, commit: int) -> bool:
+        """Return whether there is anything to send up to ``commit``, removals included."""
+        return super().is_behind(commit) or (not self.is_in_flight and self.removals_sent < commit)
+
+    def _answer(self, due: Due) -> Step:
+        """Answer with what exists; what the client must drop is owed until its turn comes."""
+        self.due = None
+        self._pieces.clear()
+        if due.known or due.asked:
+            frame = yield from self._view.difference(due.known, due.asked, FRESH)
+            self._owed |= dict.fromkeys(frame.removed)
+            self._owed_at = frame.commit
+            response = self._respond(
+                frame.commit, pieces=frame.pieces, updated=frame.updated, is_first=due.is_first
+            )
+        else:
+            frame = yield from self._view.frame_slices(FRESH)
+            response = self._share(frame, is_first=due.is_first)
+        self.cursor = frame.commit
+        if self.removals_sent == FRESH:
+            self.removals_sent = frame.commit
+        return response
+
+    def _push(self, frame: Frame) -> Response | None:
+        if len(frame.pieces) > 1:
+            self._frame = Frame(
+                commit=frame.commit, pieces=frame.pieces, removed=(), updated=frame.updated
+            )
+            self._pieces.extend(frame.pieces)
+            return self._next_piece()
+        self.cursor = frame.commit
+        removed = self._take_removals()
+        if not frame.updated and not removed:
+            return None
+        if frame.updated and not removed and not frame.removed:
+            return self._share(frame)
+        return self._respond(
+            frame.commit, pieces=frame.pieces, removed=removed, updated=frame.updated
+        )
+
+    def _take_removals(self) -> tuple[str, ...]:
+        until = self.removable_until
+        removed = dict.fromkeys(self._view.removed(self.removals_sent, until))
+        self.removals_sent = max(self.removals_sent, until)
+        if self._owed and until >= self._owed_at:
+            removed |= {name: None for name in self._owed if self._view.get(name) is None}
+            self._owed = {}
+        return tuple(removed)
+
+
+def rejected_names(message: str) -> tuple[str, ...]:
+    """Return the resource names of a rejection: ``<name>: <reason>; <name>: <reason>``."""
+    found = []
+    for part in message.split("; "):
+        name, separator, _ = part.partition(": ")
+        if separator and "/" in name and " " not in name:
+            found.append(name)
+    return tuple(found)
