@@ -2,7 +2,7 @@
 
 Narrower than the service itself, so that a new waypoint or address of a service does not touch
 its workloads. Made by ``services`` and ``service_entries``, read by everything that makes
-workloads. docs/protocol/workloads.md, WL-20 to WL-29.
+workloads. docs/protocol/workloads.md, WL-24 to WL-28.
 """
 
 from collections.abc import Iterable, Mapping

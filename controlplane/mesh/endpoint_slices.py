@@ -1,8 +1,8 @@
 """EndpointSlices: which pods they add to services, and workloads for bare addresses.
 
 Slices of the mesh come in. References to pods go out to the rule of pods, one workload per
-endpoint that is no pod goes out to the world. docs/protocol/workloads.md, WL-24 and WL-50 to
-WL-56.
+endpoint that is no pod goes out to the world. docs/protocol/workloads.md, WL-23 and WL-60 to
+WL-64.
 """
 
 from collections.abc import Iterator, Mapping

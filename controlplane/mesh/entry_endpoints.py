@@ -1,7 +1,7 @@
 """The endpoints of ServiceEntries as workloads.
 
 ServiceEntries come in; each endpoint, or each host that is resolved by name, goes out as one
-workload of the hosts that the entry answers for. docs/protocol/workloads.md, WL-57 to WL-63.
+workload of the hosts that the entry answers for. docs/protocol/workloads.md, WL-50 to WL-55.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Candidates of Services and ServiceEntries come in. Per hostname and namespace one of them wins,
 and per hostname one winner is canonical; winners go out as services, bound to their waypoints,
 and as backends for the workloads. Losers become Problems. docs/protocol/services.md, SV-24 to
-SV-29.
+SV-27.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """Where things run.
 
 Node labels and written localities come in, a ``Locality`` goes out to the workloads; an edit of a
-node that does not move it stops here. docs/protocol/workloads.md, WL-12 and WL-44.
+node that does not move it stops here. docs/protocol/workloads.md, WL-11 and WL-43.
 """
 
 from collections.abc import Mapping

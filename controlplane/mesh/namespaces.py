@@ -2,7 +2,7 @@
 
 Manifests come in; the namespaces that the discovery selectors choose, and every namespaced kind
 restricted to them, go out. The kinds that carry ``istio.io/rev`` are restricted to this revision
-too. All other rules continue from here. docs/protocol/workloads.md, WL-1 to WL-4.
+too. All other rules continue from here. docs/protocol/workloads.md, WL-1 to WL-3.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 Namespaces and Gateways come in; the local network, the gateway of each network and one workload
 per gateway go out, to the rules of services, waypoints and workloads.
-docs/protocol/networks.md, NW-1 to NW-9.
+docs/protocol/networks.md, NW-1 to NW-7.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 WorkloadEntries and the endpoints of ServiceEntries (``workload_entries``, ``entry_endpoints``)
 come in as an identity, a spec and a placement; workloads go out.
-docs/protocol/workloads.md, WL-40 to WL-49.
+docs/protocol/workloads.md, WL-40 to WL-44.
 """
 
 from collections.abc import Iterable, Mapping

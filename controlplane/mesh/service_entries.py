@@ -1,7 +1,7 @@
 """ServiceEntries as candidates for hostnames: one for each of their hosts.
 
 ServiceEntries of the mesh come in, candidates go out to ``hostnames``; entries and addresses that
-cannot be used become Problems. docs/protocol/services.md, SV-16 to SV-23.
+cannot be used become Problems. docs/protocol/services.md, SV-16 to SV-22.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """Kubernetes Services as candidates for hostnames.
 
 Services of the mesh come in, one candidate each goes out to ``hostnames``; those that cannot be
-used become Problems. docs/protocol/services.md, SV-1 to SV-15.
+used become Problems. docs/protocol/services.md, SV-1 to SV-6.
 """
 
 from collections.abc import Iterator, Mapping

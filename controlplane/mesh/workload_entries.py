@@ -1,7 +1,7 @@
 """WorkloadEntries as workloads.
 
 WorkloadEntries come in, one workload each goes out, with what its labels decide (``selection``).
-docs/protocol/workloads.md, WL-40 to WL-49.
+docs/protocol/workloads.md, WL-40 to WL-44.
 """
 
 from collections.abc import Mapping

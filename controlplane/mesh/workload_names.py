@@ -1,7 +1,7 @@
 """What a workload is called in telemetry, and whether it speaks HBONE.
 
 Labels, annotations and owners come in, names and tunnel protocols go out to every rule that makes
-workloads. docs/protocol/workloads.md, WL-30 to WL-39.
+workloads. docs/protocol/workloads.md, WL-30 to WL-37.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Pods as workloads.
 
 Pods come in and one workload each goes out, with what its labels decide (``selection``), where
-its node is and which services list it by reference. docs/protocol/workloads.md, WL-5 to WL-19.
+its node is and which services list it by reference. docs/protocol/workloads.md, WL-4 to WL-14.
 """
 
 from collections.abc import Iterable, Mapping
