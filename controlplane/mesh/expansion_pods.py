@@ -2,7 +2,7 @@
 
 Pods without status come in, from manifests or from templates; running pods go out, and a Problem
 for each whose address belongs to another. Pods that state a status are left as they are. Source:
-docs/protocol/expansion.md EX-3, EX-20 to EX-26.
+docs/protocol/expansion.md EX-3, EX-20 to EX-24.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Cluster addresses for Services that have none.
 
 Services come in, the same Services with an address go out, and a Problem for each whose address
-belongs to another. Source: docs/protocol/expansion.md EX-30 to EX-33.
+belongs to another. Source: docs/protocol/expansion.md EX-30 to EX-32.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 Gateways and their classes come in; templates and Services go out, which ``expansion_templates``
 and ``expansion_services`` treat like any other; then the Gateway with the addresses of its
 Service. A Gateway that has status addresses is left as it is. Source: docs/protocol/expansion.md
-EX-40 to EX-46.
+EX-40 to EX-45.
 """
 
 from collections.abc import Iterator, Mapping

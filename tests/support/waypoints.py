@@ -15,7 +15,6 @@ from controlplane.mesh.binding import (
     bind_service,
     bind_workload,
 )
-from controlplane.mesh.expansion import Expansion, expand
 from controlplane.mesh.inputs import Inputs, build_inputs
 from controlplane.mesh.namespaces import build_membership
 from controlplane.mesh.networks import build_networks
@@ -134,46 +133,6 @@ def a_waypoint_mesh(*manifests: Manifest | MeshConfig) -> WaypointMesh:
         services=graph.union(
             "bound services", graph.derive("bound", given.services, bound_service), entries
         ),
-    )
-    mesh.put(*manifests)
-    return mesh
-
-
-@dataclass
-class ExpandedMesh:
-    """An expansion alone."""
-
-    graph: Graph
-    inputs: Inputs
-    expansion: Expansion
-
-    def put(self, *manifests: Manifest) -> None:
-        put(self.graph, self.inputs, manifests)
-
-    def remove(self, *manifests: Manifest) -> None:
-        remove(self.graph, self.inputs, *manifests)
-
-    def problem_codes(self) -> dict[ObjectReference, str]:
-        return {
-            key.object: key.code
-            for problems in self.expansion.problems
-            for key, _ in problems.items()
-        }
-
-    def state(self) -> dict[str, dict[Name, Manifest]]:
-        """Everything that came out, for comparison."""
-        manifests = self.expansion.manifests
-        kinds = ("namespaces", "pods", "services", "gateways", "service_entries")
-        return {kind: dict(getattr(manifests, kind).items()) for kind in kinds}
-
-
-def an_expanded_mesh(
-    *manifests: Manifest, settings: MeshSettings | None = None, shuffle: int = 7
-) -> ExpandedMesh:
-    graph = Graph(shuffle=shuffle, run_twice=True)
-    inputs = build_inputs(graph)
-    mesh = ExpandedMesh(
-        graph, inputs, expand(graph, inputs, settings or MeshSettings(expands=True))
     )
     mesh.put(*manifests)
     return mesh

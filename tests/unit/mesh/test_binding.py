@@ -266,8 +266,8 @@ def test_an_entry_seen_by_its_namespace_stays_in_its_namespace() -> None:
     assert mesh.service("far").refusal == (
         "CrossNamespaceWaypointForbidden",
         (
-            'cannot bind to waypoint "infra/waypoint" in another namespace: cross-namespace waypoint '
-            "binding is not permitted for a ServiceEntry with NAMESPACE visibility"
+            'cannot bind to waypoint "infra/waypoint" in another namespace: cross-namespace '
+            "waypoint binding is not permitted for a ServiceEntry with NAMESPACE visibility"
         ),
     )
     assert reason(mesh.service("near")) is None

@@ -67,8 +67,8 @@ def test_an_external_name_is_told_nothing() -> None:
         (
             "eurt",
             (
-                ". Ingress traffic is not using the waypoint, set the istio.io/ingress-use-waypoint "
-                "label to true if desired."
+                ". Ingress traffic is not using the waypoint, set the "
+                "istio.io/ingress-use-waypoint label to true if desired."
             ),
         ),
     ],
