@@ -27,36 +27,43 @@ class Settings(BaseSettings):
         env_prefix="ISTIOD_LITE_", frozen=True, populate_by_name=True, extra="ignore"
     )
 
-    files: Path = Field(Path("mesh"), description="Folder of manifests to watch.")
-    data_dir: Path = Field(Path(".istiod-lite"), description="Where keys and the database live.")
-    bind_address: str = Field("127.0.0.1", description="Address every port listens on.")
-    xds_port: int = Field(15012, ge=0, le=65535, description="Discovery over TLS.")
+    files: Path = Field(default=Path("mesh"), description="Folder of manifests to watch.")
+    data_dir: Path = Field(
+        default=Path(".istiod-lite"), description="Where keys and the database live."
+    )
+    bind_address: str = Field(default="127.0.0.1", description="Address every port listens on.")
+    xds_port: int = Field(default=15012, ge=0, le=65535, description="Discovery over TLS.")
     plaintext: bool = Field(default=False, description="Serve discovery in plaintext too.")
     plaintext_port: int = Field(
-        15010, ge=0, le=65535, description="Plaintext discovery, loopback only."
+        default=15010, ge=0, le=65535, description="Plaintext discovery, loopback only."
     )
-    admin_port: int = Field(15014, ge=0, le=65535, description="Health, version and metrics.")
+    admin_port: int = Field(
+        default=15014, ge=0, le=65535, description="Health, version and metrics."
+    )
     tls_certificate: Path | None = Field(
-        None, description="PEM chain served on the TLS port; made in the data folder when unset."
+        default=None,
+        description="PEM chain served on the TLS port; made in the data folder when unset.",
     )
-    tls_key: Path | None = Field(None, description="PEM key of the serving certificate.")
+    tls_key: Path | None = Field(default=None, description="PEM key of the serving certificate.")
     tls_root: Path | None = Field(
-        None, description="PEM root that clients verify the serving certificate with."
+        default=None, description="PEM root that clients verify the serving certificate with."
     )
 
     cluster_id: str = Field(
-        "Kubernetes",
+        default="Kubernetes",
         validation_alias=_known_as("CLUSTER_ID"),
         description="Prefix of workload uids; may be empty.",
     )
-    domain_suffix: str = Field("cluster.local", description="Domain of Kubernetes services.")
+    domain_suffix: str = Field(
+        default="cluster.local", description="Domain of Kubernetes services."
+    )
     revision: str = Field(
-        "",
+        default="",
         validation_alias=_known_as("REVISION"),
         description="Keep only configuration labelled with this istio.io/rev; empty keeps all.",
     )
     system_namespace: str = Field(
-        "istio-system",
+        default="istio-system",
         validation_alias=_known_as("POD_NAMESPACE"),
         description="Namespace the control plane lives in.",
     )
@@ -76,12 +83,12 @@ class Settings(BaseSettings):
         description="ServiceEntries without addresses are given some.",
     )
     allocated_ipv4_range: str = Field(
-        "240.240.0.0/16",
+        default="240.240.0.0/16",
         validation_alias=_known_as("PILOT_IP_AUTOALLOCATE_IPV4_PREFIX"),
         description="Range of allocated IPv4 addresses.",
     )
     allocated_ipv6_range: str = Field(
-        "2001:2::/48",
+        default="2001:2::/48",
         validation_alias=_known_as("PILOT_IP_AUTOALLOCATE_IPV6_PREFIX"),
         description="Range of allocated IPv6 addresses.",
     )
@@ -95,28 +102,36 @@ class Settings(BaseSettings):
         validation_alias=_known_as("AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY"),
         description="Send policies annotated istio.io/dry-run to ztunnels that know them.",
     )
-    pod_range: str = Field("10.244.0.0/16", description="Addresses of expanded pods.")
-    service_range: str = Field("10.96.0.0/16", description="Addresses of expanded services.")
+    pod_range: str = Field(default="10.244.0.0/16", description="Addresses of expanded pods.")
+    service_range: str = Field(
+        default="10.96.0.0/16", description="Addresses of expanded services."
+    )
 
     authorization_scope: Literal["node", "full"] = Field(
-        "node", description="Send each node the policies it needs, or all of them."
+        default="node", description="Send each node the policies it needs, or all of them."
     )
-    debounce_after: float = Field(0.010, ge=0, description="Quiet time before a commit.")
-    debounce_max: float = Field(0.100, ge=0, description="Longest wait before a commit.")
+    debounce_after: float = Field(default=0.010, ge=0, description="Quiet time before a commit.")
+    debounce_max: float = Field(default=0.100, ge=0, description="Longest wait before a commit.")
     max_connection_age: float = Field(
-        1800.0, gt=0, description="Age at which a stream is asked to reconnect, jittered."
+        default=1800.0, gt=0, description="Age at which a stream is asked to reconnect, jittered."
     )
     acknowledgement_timeout: float = Field(
-        60.0, gt=0, description="A client that acknowledges nothing for this long is closed."
+        default=60.0,
+        gt=0,
+        description="A client that acknowledges nothing for this long is closed.",
     )
     max_new_streams_per_second: float = Field(
-        100.0, gt=0, description="Rate at which new streams are let in."
+        default=100.0, gt=0, description="Rate at which new streams are let in."
     )
-    drain_timeout: float = Field(5.0, ge=0, description="Time streams get to end on SIGTERM.")
-    max_file_bytes: int = Field(8 * 1024 * 1024, gt=0, description="Largest manifest file read.")
+    drain_timeout: float = Field(
+        default=5.0, ge=0, description="Time streams get to end on SIGTERM."
+    )
+    max_file_bytes: int = Field(
+        default=8 * 1024 * 1024, gt=0, description="Largest manifest file read."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Console on a terminal, JSON elsewhere."
+        default="auto", description="Console on a terminal, JSON elsewhere."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level that is logged."
+        default="info", description="Lowest level that is logged."
     )

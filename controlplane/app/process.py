@@ -1,0 +1,230 @@
+"""The process put together: sources, graph, discovery server and admin side, in one task group.
+
+In: settings. Out: open ports that serve what the manifests say until ``stop`` is called, then a
+clean end: streams first, so that clients come back elsewhere.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from controlplane import __version__
+from controlplane.admin.api import admin_application
+from controlplane.admin.server import AdminServer
+from controlplane.app.errors import StartupError
+from controlplane.app.observation import CommitObservation, ProblemObservation, StreamObservation
+from controlplane.app.serving_certificate import (
+    ServingCertificate,
+    make_serving_certificate,
+    serving_certificate_from_files,
+)
+from controlplane.clock import Clock, SystemClock
+from controlplane.dataflow import Batcher, tune_collector
+from controlplane.manifests.documents import Limits
+from controlplane.metrics import Metrics
+from controlplane.model.problem import Problem
+from controlplane.pipeline.assembly import build_pipeline
+from controlplane.pipeline.configuration import mesh_settings
+from controlplane.pipeline.intake import Intake
+from controlplane.settings import Settings
+from controlplane.snapshots.catalog import Catalog
+from controlplane.sources.files import FilesSettings, FilesSource
+from controlplane.sources.source import Source
+from controlplane.xds.errors import ListenError
+from controlplane.xds.server import Listener, XdsServer
+from controlplane.xds.settings import XdsSettings
+from controlplane.xds.tls import HotCertificate
+
+_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+
+log = structlog.get_logger()
+
+
+class Process:
+    """One control plane. Construct it, ``run`` it once, ``stop`` it from anywhere on the loop.
+
+    ``ports`` are known once ``started`` is set; ``root_file`` verifies the TLS port.
+
+    Raises:
+        StartupError: the settings cannot be served.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, source: Source | None = None
+    ) -> None:
+        _require_loopback(settings.bind_address)
+        self.settings = settings
+        self.started = asyncio.Event()
+        self.xds_port = 0
+        self.plaintext_port: int | None = None
+        self.admin_port = 0
+        self._clock = clock or SystemClock()
+        self._stopping = asyncio.Event()
+        self._certificate = _certificate(settings, self._clock)
+        self.metrics = Metrics(__version__)
+        self.catalog = Catalog()
+        try:
+            self.pipeline = build_pipeline(mesh_settings(settings, expands=True))
+        except ValueError as error:
+            raise StartupError(f"a setting is unusable: {error}") from error
+        self._batcher = Batcher(
+            self.pipeline.graph,
+            self._clock,
+            quiet=settings.debounce_after,
+            maximum=settings.debounce_max,
+        )
+        self._intake = Intake(self.pipeline.inputs, self.pipeline.found_problems, self._batcher)
+        self._problems = ProblemObservation(self.metrics, self._intake.located)
+        self._source = source or FilesSource(
+            settings.files,
+            settings=FilesSettings(
+                limits=Limits(bytes=settings.max_file_bytes),
+                system_namespace=settings.system_namespace,
+            ),
+            clock=self._clock,
+        )
+        self._server = XdsServer(
+            self.catalog,
+            xds_settings(settings),
+            self._clock,
+            ready=self._why_not_ready,
+            observer=StreamObservation(self.metrics, __version__),
+        )
+        self._admin: AdminServer | None = None
+        self._connect()
+
+    @property
+    def root_file(self) -> Path:
+        """Return the PEM file that clients verify the TLS port with."""
+        return self._certificate.root_file
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Return everything found wrong with the configuration."""
+        return self._problems.current
+
+    def waiting_for(self) -> list[str]:
+        """Return what keeps the process from serving, in sentences; empty when it serves."""
+        reasons = []
+        if not self.started.is_set():
+            reasons.append("the ports are not open yet")
+        if self._stopping.is_set():
+            reasons.append("the process is shutting down")
+        reason = self._why_not_ready()
+        if reason is not None:
+            reasons.append(reason)
+        return reasons
+
+    def stop(self) -> None:
+        """Ask ``run`` to end: streams are drained, then everything closes."""
+        self._stopping.set()
+
+    async def run(self, announce: Callable[["Process"], None] = lambda _: None) -> None:
+        """Serve until ``stop``; ``announce`` is called once the ports are open.
+
+        Raises:
+            StartupError: a port cannot be opened.
+        """
+        await self._open()
+        if self._admin is None:
+            raise StartupError("the admin port is not open")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                working = [
+                    tasks.create_task(self._batcher.run(), name="commits"),
+                    tasks.create_task(self._source.run(self._intake), name="source"),
+                ]
+                serving = tasks.create_task(self._admin.run(), name="admin")
+                self.started.set()
+                announce(self)
+                await self._stopping.wait()
+                log.info("process.draining", clients=len(self._server.fleet))
+                await self._server.stop(self.settings.drain_timeout)
+                for task in working:
+                    task.cancel()
+                self._admin.stop()
+                await serving
+        finally:
+            await self._server.stop(0)
+        log.info("process.stopped")
+
+    async def _open(self) -> None:
+        settings = self.settings
+        host = settings.bind_address
+        bracketed = f"[{host}]" if ":" in host else host
+        certificate = (
+            HotCertificate.from_files(settings.tls_certificate, settings.tls_key)
+            if settings.tls_certificate and settings.tls_key
+            else HotCertificate(self._certificate.chain, self._certificate.key)
+        )
+        listeners = [Listener(address=f"{bracketed}:{settings.xds_port}", certificate=certificate)]
+        if settings.plaintext:
+            listeners.append(Listener(address=f"{bracketed}:{settings.plaintext_port}"))
+        try:
+            self._admin = AdminServer(
+                admin_application(
+                    version=__version__,
+                    waiting_for=self.waiting_for,
+                    registry=self.metrics.registry,
+                ),
+                host=host,
+                port=settings.admin_port,
+            )
+            ports = await self._server.start(listeners)
+        except (ListenError, OSError) as error:
+            raise StartupError(f"cannot open the ports: {error}") from error
+        self.admin_port = self._admin.port
+        self.xds_port = ports[0]
+        self.plaintext_port = ports[1] if settings.plaintext else None
+
+    def _connect(self) -> None:
+        graph = self.pipeline.graph
+        self.pipeline.publish_to(self.catalog)
+        self.pipeline.found_problems.subscribe(self._problems.found)
+        self.pipeline.problems.subscribe(self._problems.judged)
+        graph.on_commit(CommitObservation(self.metrics, self.catalog).committed)
+        tune_collector(graph)
+
+    def _why_not_ready(self) -> str | None:
+        if self.pipeline.graph.ready:
+            return None
+        missing = [problem.message for problem in self.problems if problem.object is None]
+        waiting = f"the manifests in {self.settings.files} have not been read yet"
+        return "; ".join([waiting, *missing])
+
+
+def xds_settings(settings: Settings) -> XdsSettings:
+    """Return the part of the settings that the discovery server reads."""
+    return XdsSettings(
+        scopes_policies_to_nodes=settings.authorization_scope == "node",
+        acknowledgement_timeout=settings.acknowledgement_timeout,
+        connection_age=settings.max_connection_age,
+        new_streams_per_second=settings.max_new_streams_per_second,
+    )
+
+
+def _certificate(settings: Settings, clock: Clock) -> ServingCertificate:
+    given = (settings.tls_certificate, settings.tls_key)
+    if all(given):
+        certificate, key = given
+        assert certificate is not None  # noqa: S101 - told by all() above
+        assert key is not None  # noqa: S101 - told by all() above
+        return serving_certificate_from_files(certificate, key, settings.tls_root)
+    if any(given):
+        raise StartupError("a serving certificate needs both its chain and its key")
+    namespace = settings.system_namespace
+    names = (*_LOOPBACK_NAMES, f"istiod.{namespace}.svc")
+    return make_serving_certificate(settings.data_dir / "tls", names=names, now=clock.now())
+
+
+def _require_loopback(address: str) -> None:
+    try:
+        is_loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError as error:
+        raise StartupError(f"{address!r} is not an IP address") from error
+    if not is_loopback:
+        raise StartupError(f"{address} is not a loopback address, and nobody is authenticated yet")

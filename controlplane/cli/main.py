@@ -1,0 +1,27 @@
+"""The command ``istiod-lite``: its subcommands, and nothing else."""
+
+import typer
+
+from controlplane import __version__
+from controlplane.cli.serve import serve
+from controlplane.cli.snapshot import snapshot
+
+application = typer.Typer(
+    name="istiod-lite",
+    help="A control plane for ambient service meshes.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+application.command()(serve)
+application.command()(snapshot)
+
+
+@application.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command line."""
+    application()
