@@ -175,12 +175,13 @@ class ZtunnelClient:
             await self._clock.sleep(backoff.wait_after(end))
 
     async def _stream(self, channel: grpc.aio.Channel) -> StreamEnd:
-        self._outgoing = outgoing = asyncio.Queue()
+        outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self._outgoing = outgoing
         for request in self.session.connect():
             outgoing.put_nowait(request)
-        call: StreamCall = channel.stream_stream(METHOD)(
-            _drained(outgoing), metadata=self._target.metadata()
-        )
+        call: StreamCall = channel.stream_stream(
+            METHOD, request_serializer=None, response_deserializer=None
+        )(_drained(outgoing), metadata=self._target.metadata())
         self._call = call
         was_established = False
         try:
