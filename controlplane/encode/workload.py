@@ -56,8 +56,9 @@ def encode_workload(workload: Workload) -> Resource:
     """
     uid = workload.uid
     try:
-        if not uid:
-            raise ValueError("a workload without a uid")  # noqa: TRY301 - one place wraps them all
+        if not uid or uid.count("/") == 1:
+            # One slash is how services are named.
+            raise ValueError("no uid of a workload")  # noqa: TRY301 - one place wraps them all
         services, message = _message(workload)
         content = delimited(_ADDRESS_WORKLOAD, message.SerializeToString(deterministic=True))
         version = content_version(content, _unready(workload.unready_services))

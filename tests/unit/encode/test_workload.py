@@ -127,10 +127,11 @@ def test_a_workload_is_an_address_named_by_its_uid() -> None:
     assert address.WhichOneof("type") == "workload"
 
 
-@pytest.mark.refutes("MSG-2")
-def test_a_workload_without_a_uid_is_refused() -> None:
+@pytest.mark.refutes("MSG-2", "MSG-4")
+@pytest.mark.parametrize("uid", ["", "apps/reviews.apps.svc.cluster.local"])
+def test_a_workload_without_a_uid_of_its_own_is_refused(uid: str) -> None:
     with pytest.raises(EncodeError, match="uid"):
-        encode_workload(replace(WHOLE, uid=""))
+        encode_workload(replace(WHOLE, uid=uid))
 
 
 @pytest.mark.proves("MSG-6")

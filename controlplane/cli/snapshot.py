@@ -1,0 +1,156 @@
+"""``istiod-lite snapshot``: manifests in, what node proxies would be sent out, without a server."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from controlplane.cli.snapshot_tables import message_of, snapshot_tables
+from controlplane.encode.document import protobuf_json
+from controlplane.encode.resource import Resource
+from controlplane.manifests.documents import Limits
+from controlplane.model.problem import Condition, Problem, Severity
+from controlplane.pipeline.compilation import Compiled, compile_manifests
+from controlplane.pipeline.configuration import mesh_settings
+from controlplane.settings import Settings
+from controlplane.snapshots.forms import encoded_as_workload
+from controlplane.sources.paths import read_paths
+
+PROBLEMS_FOUND: Final = 3
+
+
+class ResourceType(StrEnum):
+    """Which resources to print."""
+
+    ADDRESS = "address"
+    WORKLOAD = "workload"
+    AUTHORIZATION = "authorization"
+    ALL = "all"
+
+
+class Output(StrEnum):
+    """How to print them."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def snapshot(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", exists=True, help="Manifest files and folders."),
+    ],
+    node: Annotated[
+        str | None,
+        typer.Option(help="Only what the proxy on this node is sent. Default: the whole mesh."),
+    ] = None,
+    type_: Annotated[
+        ResourceType,
+        typer.Option(
+            "--type",
+            help="Resources to print. 'all' is what a node proxy subscribes to: address and"
+            " authorization; 'workload' is the older form of the workloads among the addresses.",
+        ),
+    ] = ResourceType.ALL,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
+    strict: Annotated[  # noqa: FBT002 - a flag of the command line is a boolean
+        bool, typer.Option("--strict", help="Exit 3 when there are errors or warnings.")
+    ] = False,
+) -> None:
+    """Compile manifests offline and print exactly what a node proxy would be sent.
+
+    Exit code 0; 2 for unusable arguments or settings; with --strict 3 when there are problems
+    (notes about kinds that are not read do not count).
+
+    Example: istiod-lite snapshot examples/bookinfo --node node-1 -o yaml
+    """
+    try:
+        settings = Settings()
+        loaded = read_paths(
+            paths,
+            limits=Limits(bytes=settings.max_file_bytes),
+            system_namespace=settings.system_namespace,
+        )
+        compiled = compile_manifests(loaded.objects, mesh_settings(settings, expands=True))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if node is not None and node not in compiled.nodes:
+        typer.echo(f"no workload runs on node {node}", err=True)
+    problems = tuple(sorted({*loaded.problems, *compiled.problems}, key=_problem_order))
+    resources = _resources(compiled, type_, node)
+    if output is Output.TABLE:
+        typer.echo(snapshot_tables(resources, problems, compiled.conditions))
+    else:
+        typer.echo(_text(_document(resources, problems, compiled.conditions), output))
+    if strict and any(problem.severity is not Severity.INFO for problem in problems):
+        raise typer.Exit(PROBLEMS_FOUND)
+
+
+def _resources(compiled: Compiled, wanted: ResourceType, node: str | None) -> tuple[Resource, ...]:
+    """Return the wanted resources, sorted by type URL and then by name."""
+    addresses = compiled.addresses()
+    match wanted:
+        case ResourceType.ADDRESS:
+            return addresses
+        case ResourceType.WORKLOAD:
+            return tuple(filter(None, map(encoded_as_workload, addresses)))
+        case ResourceType.AUTHORIZATION:
+            return compiled.authorizations(node)
+        case ResourceType.ALL:
+            return (*compiled.authorizations(node), *addresses)
+
+
+def _document(
+    resources: tuple[Resource, ...],
+    problems: tuple[Problem, ...],
+    conditions: tuple[Condition, ...],
+) -> dict[str, Any]:
+    return {
+        "resources": [
+            {"name": each.name, "version": each.version, "resource": protobuf_json(each)}
+            for each in resources
+        ],
+        "problems": [
+            {
+                "severity": problem.severity.value,
+                "code": problem.code,
+                "message": message_of(problem),
+                "object": str(problem.object) if problem.object else None,
+                "file": problem.file,
+                "line": problem.line,
+            }
+            for problem in problems
+        ],
+        "conditions": [
+            {
+                "object": str(condition.object),
+                "type": condition.type,
+                "status": str(condition.status),
+                "reason": condition.reason,
+                "message": condition.message,
+            }
+            for condition in conditions
+        ],
+    }
+
+
+def _text(document: dict[str, Any], output: Output) -> str:
+    """Return the document as ASCII, so that the bytes do not depend on the locale."""
+    if output is Output.JSON:
+        return json.dumps(document, indent=2)
+    import yaml
+
+    return yaml.safe_dump(document, sort_keys=False).rstrip("\n")
+
+
+def _problem_order(problem: Problem) -> tuple[str, str, str, int, str]:
+    return (
+        str(problem.object) if problem.object else "",
+        problem.code,
+        problem.file or "",
+        problem.line or 0,
+        message_of(problem),
+    )
