@@ -86,7 +86,7 @@ def _refusal(message: str, value: Any) -> RefusedFieldError:
 
 def _sentence(expected: re.Match[str], actual: Any) -> str:
     wanted = " or ".join(
-        _PLAIN.get(name.strip(), name.strip()) for name in expected["expected"].split("|")
+        _PLAIN.get(name, name) for name in expected["expected"].split(" | ") if name != "null"
     )
     got = _PLAIN.get(expected["got"], expected["got"])
     shown = f" ({json.dumps(actual)})" if isinstance(actual, bool | int | float) else ""

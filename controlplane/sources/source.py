@@ -1,7 +1,7 @@
 """What every source offers and what it asks of whoever receives.
 
 A source reads objects somewhere, keeps watching, and tells its ``Sink``; the pipeline's sink fills
-the inputs of the graph. Rules of sources: docs/protocol/files.md FS-1 to FS-4.
+the inputs of the graph. Rules: docs/protocol/files.md.
 """
 
 from dataclasses import dataclass

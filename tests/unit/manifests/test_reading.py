@@ -255,7 +255,9 @@ def test_aliases_to_nothing_finished_are_refused(text: str) -> None:
 
 def test_anchors_are_counted() -> None:
     text = "[" + ", ".join(f"&a{n} x" for n in range(5)) + "]"
-    assert refused_whole(read_documents(text, limits=Limits(anchors=4)), "manifest.too-many-anchors")
+    assert refused_whole(
+        read_documents(text, limits=Limits(anchors=4)), "manifest.too-many-anchors"
+    )
 
 
 @pytest.mark.refutes("MF-9")
