@@ -53,21 +53,26 @@ class Selectors(Generic[S]):
     """The selecting objects by label, and which label keys are worth looking at."""
 
     buckets: Index[LabelBucket, Any, S]
-    label_keys: Collection[str, tuple[LabelKey, ...]]
+    label_keys: Index[str, LabelKey, LabelKey]
 
     def select(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> tuple[S, ...]:
-        """Return the objects of ``namespace`` that select ``labels``, ordered by name."""
-        pairs = frozenset(labels.items())
+        """Return the objects of ``namespace`` that select ``labels``, ordered by name.
+
+        ``labels`` stay part of what the calling rule depends on and must not be changed later.
+        """
+
+        def is_there(label_key: LabelKey) -> bool:
+            return not label_key.key or label_key.key in labels
 
         def selects(item: S) -> bool:
-            return item.selector is not None and item.selector <= pairs
+            return item.selector is not None and all(
+                labels.get(key) == value for key, value in item.selector
+            )
 
         found: list[S] = []
-        for _, key in fetch.one(self.label_keys, namespace) or ():
-            value = labels.get(key) if key else ""
-            if value is not None:
-                bucket = LabelBucket(namespace, key, value)
-                found += fetch.where(self.buckets, bucket, selects)
+        for _, key in fetch.where(self.label_keys, namespace, is_there):
+            bucket = LabelBucket(namespace, key, labels[key] if key else "")
+            found += fetch.where(self.buckets, bucket, selects)
         found.sort(key=lambda item: item.key)
         return tuple(found)
 
@@ -77,7 +82,7 @@ def build_selectors(graph: Graph, name: str, source: Collection[Any, S]) -> Sele
     buckets = source.index(f"{name} by label", _buckets)
     label_keys = graph.distinct(f"label keys of {name}", source.index(f"{name} by key", _keys))
     by_namespace = label_keys.index(f"label keys of {name} by namespace", lambda key: key[:1])
-    return Selectors(buckets, graph.group(f"label keys of {name} in namespaces", by_namespace))
+    return Selectors(buckets, by_namespace)
 
 
 def _buckets(item: Selecting) -> tuple[LabelBucket, ...]:

@@ -94,3 +94,6 @@ def test_a_change_touches_only_what_it_selects() -> None:
     with graph.transaction():
         sources.put(Chooser(key=Name("n", "second"), selector=frozenset({("app", "7")})))
     assert graph.rule_calls - before == 1
+    with graph.transaction():
+        sources.put(Chooser(key=Name("n", "third"), selector=frozenset({("zone", "7")})))
+    assert graph.rule_calls - before == 1
