@@ -166,6 +166,26 @@ def audited() -> tuple[Server, Auditor]:
     return server, auditor
 
 
+def endpoints_of(world: World) -> dict[str, set[str]]:
+    """Return the uids behind each service, straight from the messages."""
+    return {
+        key: {
+            uid
+            for uid, workload in world.items()
+            if isinstance(workload, workload_pb2.Workload)
+            and key in workload.services
+            and (workload.status == 0 or service.load_balancing.health_policy == 1)
+        }
+        for key, service in world.items()
+        if isinstance(service, workload_pb2.Service)
+    }
+
+
+def endpoints_held(session: Session) -> dict[str, set[str]]:
+    held = session.state.view().endpoints
+    return {key: {endpoint.uid for endpoint in found} for key, found in held.items()}
+
+
 @given(st.lists(st.tuples(worlds, st.booleans()), min_size=1, max_size=6))
 def test_following_changes_ends_where_being_told_at_once_does(
     history: list[tuple[World, bool]],
@@ -185,6 +205,7 @@ def test_following_changes_ends_where_being_told_at_once_does(
         assert view.differences(fresh.session.state.view()) == ()
         assert view == fresh.session.state.view()
         assert server.session.retained(ADDRESS_TYPE) == versions(world, ADDRESS)
+        assert endpoints_held(server.session) == endpoints_of(world)
     assert list(map(str, auditor.violations)) == []
     server.change(before, {})
     assert server.session.state.workloads.is_clean

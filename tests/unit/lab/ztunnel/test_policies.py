@@ -121,6 +121,19 @@ def test_policies_that_do_not_cover_the_workload() -> None:
     assert missing.unknown == ("default/gone",)
 
 
+@pytest.mark.refutes("ZT-42")
+@pytest.mark.parametrize("scope", [GLOBAL, NAMESPACE])
+def test_a_policy_whose_scope_narrowed_covers_no_more(scope: int) -> None:
+    session = Session(NodeIdentity())
+    session.connect()
+    session.receive(a_response(a_workload("a")))
+    workload = session.state.workloads.by_uid[uid_of("a")]
+    session.receive(policies(a_policy("p", scope=scope)))
+    assert not evaluate(session.state, workload, a_connection()).allowed
+    session.receive(policies(a_policy("p")))
+    assert evaluate(session.state, workload, a_connection()).allowed
+
+
 HIT = {"destination_ports": [8080]}
 MISS = {"destination_ports": [1]}
 
