@@ -279,9 +279,10 @@ def a_peer_authentication(
     selector: Labels = None,
     port_modes: Mapping[int, str] | None = None,
     created: float = 0.0,
+    labels: Labels = None,
 ) -> PeerAuthentication:
     return PeerAuthentication(
-        metadata=some_metadata(name, namespace, created=created),
+        metadata=some_metadata(name, namespace, created=created, labels=labels),
         selector=None if selector is None else dict(selector),
         mode=mode,
         port_modes=dict(port_modes or {}),
