@@ -46,12 +46,6 @@ class Metrics:
         self.commits = Counter(
             "istiod_lite_commits", "Commits of the graph.", registry=self.registry
         )
-        self.commit_seconds = Histogram(
-            "istiod_lite_commit_seconds",
-            "Time one commit took in the graph.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
         self.rule_calls = Counter(
             "istiod_lite_rule_calls", "Rules evaluated.", registry=self.registry
         )

@@ -3,6 +3,7 @@
 import typer
 
 from controlplane import __version__
+from controlplane.cli.demo import demo
 from controlplane.cli.serve import serve
 from controlplane.cli.snapshot import snapshot
 
@@ -13,6 +14,7 @@ application = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 application.command()(serve)
+application.command()(demo)
 application.command()(snapshot)
 
 
