@@ -1,7 +1,9 @@
 """Plain YAML scalars -> the JSON value that Kubernetes' own tools make of them.
 
 Kubernetes converts YAML 1.1 to JSON before anything reads it, so ``on`` is a boolean, ``010`` is
-eight and a date stays text. Quoted scalars never come here (docs/protocol/manifests.md MF-5).
+eight and a date stays text. Only ``y`` and ``n`` stay text, where tools disagree: text is refused
+wherever a boolean is wanted, so nothing is misread. Quoted scalars never come here
+(docs/protocol/manifests.md MF-5).
 """
 
 import math
@@ -9,9 +11,9 @@ import re
 from typing import Final
 
 _WORDS: Final[dict[str, bool | None]] = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("yes", "Yes", "YES", "on", "On", "ON"), True),
     **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("no", "No", "NO", "off", "Off", "OFF"), False),
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }

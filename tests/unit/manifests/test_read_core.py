@@ -94,7 +94,7 @@ metadata:
   deletionTimestamp: "2024-01-01T00:00:00Z"
   resourceVersion: "8"
   ownerReferences:
-  - {kind: Node, name: n1, uid: x}
+  - {kind: Node, name: n, uid: x}
   - {kind: ReplicaSet, name: rs, controller: true}
 """).metadata
     assert (found.uid, found.generation, found.generate_name) == ("u", 3, "a-")
