@@ -213,3 +213,18 @@ def test_what_is_ignored_of_a_peer_authentication_is_a_problem() -> None:
         ("peer-authentication.ignored-selector", "spec.selector"),
         ("peer-authentication.invalid-port", "spec.portLevelMtls[0]"),
     ]
+
+
+@pytest.mark.proves("ST-2", "ST-4")
+def test_what_was_dropped_for_either_reason_is_told_in_one_message() -> None:
+    rule = AuthorizationRule(sources=(Source(ip_blocks=("x",), request_principals=("*",)),))
+    rig = PolicyRig(an_authorization_policy(action="DENY", rules=(rule,)))
+    message = rig.condition(ZTUNNEL).message
+    assert message.startswith("ztunnel does not support HTTP attributes (found: requestPrincipals)")
+    assert "ztunnel cannot use some values (found: spec.rules[0].from[0].source.ipBlocks[0])" in (
+        message
+    )
+    assert [code for code, _ in rig.problems()] == [
+        "policy.http-attribute",
+        "policy.unusable-value",
+    ]
