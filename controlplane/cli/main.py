@@ -27,3 +27,7 @@ def version() -> None:
 def main() -> None:
     """Run the command line."""
     application()
+
+
+if __name__ == "__main__":
+    main()

@@ -38,12 +38,12 @@ class Edit:
 
     what: str
     arrived: dict[str, float | None]
-    """Milliseconds from writing the file until the node had applied it; None: it never came."""
+    """Milliseconds until each node that it concerns had applied it; None: it never came."""
 
     @property
     def reached_all(self) -> bool:
-        """Return whether every node got it."""
-        return None not in self.arrived.values()
+        """Return whether every node that it concerns got it."""
+        return bool(self.arrived) and None not in self.arrived.values()
 
 
 class Demonstration:
@@ -171,6 +171,11 @@ class Demonstration:
         after = change(before)
         if after == before:
             raise LabError(f"the demonstration could not change {path}")
+        concerned = {
+            name: client
+            for name, client in self.clients.items()
+            if not visible(NodeView(name, client.state))
+        }
         fresh = path.with_suffix(".new")
         fresh.write_text(after)
         started = self._clock.monotonic()
@@ -181,7 +186,7 @@ class Demonstration:
             return name, (self._clock.monotonic() - started) * 1000 if came else None
 
         arrivals = await asyncio.gather(
-            *(arrival(name, client) for name, client in self.clients.items())
+            *(arrival(name, client) for name, client in concerned.items())
         )
         return Edit(what=what, arrived=dict(arrivals))
 
