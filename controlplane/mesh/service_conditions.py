@@ -1,8 +1,8 @@
 """What Services, ServiceEntries and WorkloadEntries are told about their waypoints.
 
 The objects of the mesh and their bindings come in; one set of conditions per object goes out, for
-status and ``snapshot``, and Problems for labels that say nothing readable. Source:
-docs/protocol/waypoints.md WP-41, WP-50 to WP-58.
+status and ``snapshot``, and Problems for wishes that are not in force. Source:
+docs/protocol/waypoints.md WP-50 to WP-59.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,21 +13,15 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Service
 from controlplane.manifests.istio import ServiceEntry, WorkloadEntry
 from controlplane.manifests.metadata import Manifest
-from controlplane.mesh.binding import (
-    Refusal,
-    ServiceBinding,
-    ServiceSubject,
-    bind_service,
-    bind_workload,
-)
+from controlplane.mesh.binding import Refusal, ServiceBinding, WorkloadBinding
 from controlplane.mesh.namespaces import Membership
-from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.object_bindings import build_binding_problems, build_object_bindings
+from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
 from controlplane.mesh.waypoints import Waypoints
-from controlplane.mesh.wishes import INGRESS_USE_WAYPOINT, ingress_wish
+from controlplane.mesh.wishes import INGRESS_USE_WAYPOINT
 from controlplane.model.names import Name, ObjectReference
-from controlplane.model.problem import Condition, Problem, Severity
-from controlplane.model.service import Visibility
+from controlplane.model.problem import Condition, Problem
 
 WAYPOINT_BOUND: Final = "istio.io/WaypointBound"
 WAYPOINT_MISSING: Final = "istio.io/WaypointMissing"
@@ -43,7 +37,7 @@ ConditionKey = tuple[ObjectReference, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConditions:
-    """Conditions by object and type, and what of the labels cannot be read."""
+    """Conditions by object and type, and what of the wishes is not in force."""
 
     conditions: Collection[ConditionKey, Condition]
     problems: Collection[ProblemKey, Problem]
@@ -53,43 +47,34 @@ def build_service_conditions(
     graph: Graph, membership: Membership, waypoints: Waypoints, visibilities: EntryVisibilities
 ) -> ServiceConditions:
     """Register the conditions of everything that a waypoint may serve on ``graph``."""
+    bindings = build_object_bindings(graph, membership, waypoints, visibilities)
 
     def of_service(fetch: Fetch, service: Service) -> Mapping[ConditionKey, Condition]:
-        if service.type == "ExternalName":
-            return {}
-        binding = bind_service(fetch, waypoints, _subject(service, Visibility.PUBLIC))
-        return _by_key(service_conditions(service, binding))
+        binding = fetch.one(bindings.services, service.key)
+        return {} if binding is None else _by_key(service_conditions(service, binding))
 
     def of_entry(fetch: Fetch, entry: ServiceEntry) -> Mapping[ConditionKey, Condition]:
-        visibility = visibilities.of(fetch, entry.metadata.namespace)
-        if visibility is EntryVisibility.HIDDEN:
+        binding = fetch.one(bindings.service_entries, entry.key)
+        if binding is None:
             return {}
-        binding = bind_service(fetch, waypoints, _subject(entry, visibility.sent))
-        applied = visibility if visibilities.is_configured(fetch) else None
+        applied = None
+        if visibilities.is_configured(fetch):
+            applied = visibilities.of(fetch, entry.metadata.namespace)
         return _by_key(entry_conditions(entry, binding, applied))
 
-    def of_workload_entry(fetch: Fetch, entry: WorkloadEntry) -> Mapping[ConditionKey, Condition]:
-        metadata = entry.metadata
-        labels = {**entry.spec.labels, **metadata.labels}
-        binding = bind_workload(fetch, waypoints, metadata.namespace, labels)
-        found = _bound(entry, WORKLOAD_ENTRY_MANAGER, binding.key, binding.refusal)
-        return _by_key(found)
+    def of_machine(fetch: Fetch, entry: WorkloadEntry) -> Mapping[ConditionKey, Condition]:
+        binding = fetch.one(bindings.workload_entries, entry.key) or WorkloadBinding()
+        return _by_key(_bound(entry, WORKLOAD_ENTRY_MANAGER, binding.key, binding.refusal))
 
-    conditions = graph.union(
-        "waypoint conditions",
-        graph.derive_many("service conditions", membership.services, of_service),
-        graph.derive_many("service entry conditions", membership.service_entries, of_entry),
-        graph.derive_many(
-            "workload entry conditions", membership.workload_entries, of_workload_entry
+    return ServiceConditions(
+        conditions=graph.union(
+            "waypoint conditions",
+            graph.derive_many("service conditions", membership.services, of_service),
+            graph.derive_many("entry conditions", membership.service_entries, of_entry),
+            graph.derive_many("machine conditions", membership.workload_entries, of_machine),
         ),
+        problems=build_binding_problems(graph, membership, bindings),
     )
-    problems = graph.union(
-        "ingress label problems",
-        graph.derive_many("ingress labels of services", membership.services, _problems),
-        graph.derive_many("ingress labels of entries", membership.service_entries, _problems),
-        graph.derive_many("ingress labels of namespaces", membership.namespaces, _problems),
-    )
-    return ServiceConditions(conditions=conditions, problems=problems)
 
 
 def service_conditions(
@@ -169,32 +154,5 @@ def _told(entry: ServiceEntry, kind: str, reason: str, message: str) -> Conditio
     )
 
 
-def _subject(manifest: Manifest, visibility: Visibility) -> ServiceSubject:
-    metadata = manifest.metadata
-    return ServiceSubject(
-        kind=manifest.kind,
-        namespace=metadata.namespace,
-        name=metadata.name,
-        labels=metadata.labels,
-        annotations=metadata.annotations,
-        visibility=visibility,
-    )
-
-
 def _by_key(conditions: Iterator[Condition]) -> Mapping[ConditionKey, Condition]:
     return {(condition.object, condition.type): condition for condition in conditions}
-
-
-def _problems(_: Fetch, manifest: Manifest) -> Mapping[ProblemKey, Problem]:
-    wish = ingress_wish(manifest.metadata.labels)
-    if wish is None or wish.readable:
-        return {}
-    value = manifest.metadata.labels[INGRESS_USE_WAYPOINT]
-    problem = Problem(
-        severity=Severity.WARNING,
-        code="waypoint.unreadable-ingress-label",
-        message=f'"{value}" is neither true nor false: ingress traffic bypasses the waypoint',
-        object=manifest.reference,
-        field=f"metadata.labels[{INGRESS_USE_WAYPOINT}]",
-    )
-    return {problem_key(problem): problem}

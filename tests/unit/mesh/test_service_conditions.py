@@ -207,3 +207,24 @@ def test_entries_are_not_told_where_nobody_decides_or_nobody_sees_them() -> None
     hidden = ServiceEntryVisibility(default="NONE")
     mesh.put(MeshConfig(service_entry_visibility=hidden))
     assert mesh.told(entry) == {}
+
+
+@pytest.mark.proves("WP-59")
+@pytest.mark.refutes("WP-59")
+def test_refusals_are_problems_until_they_are_lifted() -> None:
+    canary = {USE: "waypoint", "istio.io/use-waypoint-canary": "canary"}
+    mesh = a_waypoint_mesh(
+        a_waypoint(labels={"istio.io/waypoint-for": "all"}),
+        a_service(labels={USE: "missing"}),
+        a_service_entry(labels=canary),
+        a_workload_entry(labels={USE: "missing"}),
+        a_service("external", labels={USE: "missing"}, type="ExternalName"),
+        a_service("content", labels={USE: "waypoint"}),
+    )
+    assert mesh.problem_codes() == {
+        ObjectReference("Service", "default", "service"): "waypoint.refused",
+        ObjectReference("ServiceEntry", "default", "entry"): "waypoint.canary-refused",
+        ObjectReference("WorkloadEntry", "default", "machine"): "waypoint.refused",
+    }
+    mesh.put(a_waypoint("missing", labels={"istio.io/waypoint-for": "all"}), a_waypoint("canary"))
+    assert mesh.problem_codes() == {}
