@@ -7,7 +7,11 @@ what is committed and are woken.
 from collections.abc import Callable, Iterable, Sequence
 
 from controlplane.encode.resource import Resource
-from controlplane.snapshots.forms import encoded_as_workload, understood_without_dry_run
+from controlplane.snapshots.forms import (
+    encoded_as_workload,
+    is_service_name,
+    understood_without_dry_run,
+)
 from controlplane.snapshots.lookup import Lookup
 from controlplane.snapshots.scope import (
     ADDRESSES,
@@ -88,6 +92,7 @@ class Catalog:
                 lambda: (self._tables[ADDRESSES],),
                 lambda: self.commit,
                 form=encoded_as_workload,
+                shows=lambda name: not is_service_name(name),
             )
         return self._views[name]
 

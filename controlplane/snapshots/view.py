@@ -22,7 +22,8 @@ class View:
     """Tables seen as one. ``tables`` is asked every time, because node tables come and go.
 
     ``committed`` returns the number of the current commit; ``forgotten`` that of the last commit
-    whose removals went away together with a table.
+    whose removals went away together with a table. ``shows`` tells by its name whether a resource
+    can ever be seen: what cannot be is not removed either.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class View:
         committed: Callable[[], int],
         *,
         form: Form | None = None,
+        shows: Callable[[str], bool] = lambda _: True,
         forgotten: Callable[[], int] = lambda: 0,
     ) -> None:
         self._tables = tables
         self._committed = committed
         self._form = form
+        self._shows = shows
         self._forgotten = forgotten
         self._shared: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         self._kept: dict[int, Frame] = {}
@@ -163,5 +166,5 @@ class View:
     def _hidden(self, name: str, resource: Resource | None) -> bool:
         """Return whether a name one table lacks, or hides, is shown by none of the tables."""
         if resource is not None:
-            return self._form is not None and self._form(resource) is None
-        return self.get(name) is None
+            return self._form is not None and self._shows(name) and self._form(resource) is None
+        return self._shows(name) and self.get(name) is None

@@ -192,7 +192,7 @@ class XdsServer:
             raise ListenError(f"cannot listen on {listener.address}: {error}") from error
         return port
 
-    def _handlers(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def _handlers(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
