@@ -5,7 +5,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+_MOST_FAULTS: Final = 100
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the document's root to one value."""
@@ -33,6 +35,32 @@ class Fault:
     path: Path
     reason: str
     line: int | None = None
+
+
+class Faults:
+    """The faults of one document, as many as anybody needs to see.
+
+    Beyond that the document as a whole is at fault, so that none goes unnoticed.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Add one fault."""
+        if len(self._found) < _MOST_FAULTS:
+            self._found.append(fault)
+        elif len(self._found) == _MOST_FAULTS:
+            self._found.append(Fault(path=(), reason="too many faults", line=fault.line))
+
+    def found(self) -> tuple[Fault, ...]:
+        """Return what was added."""
+        return tuple(self._found)
+
+
+def written_twice(key: str) -> str:
+    """Return the reason for a key that stands twice in one object."""
+    return f"the key {key!r} is written twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

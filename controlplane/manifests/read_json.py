@@ -6,10 +6,17 @@ JSON cannot expand. ``reading`` makes manifests of the documents.
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
-from controlplane.manifests.documents import Fault, Limits, PlainDocument
+from controlplane.manifests.documents import (
+    Fault,
+    Faults,
+    Limits,
+    Path,
+    PlainDocument,
+    written_twice,
+)
 from controlplane.manifests.errors import UnreadableTextError
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
@@ -52,15 +59,14 @@ def read_json(text: str, limits: Limits) -> Generator[None, None, tuple[PlainDoc
         if len(documents) >= limits.documents:
             reason = f"more than {limits.documents} documents"
             raise UnreadableTextError("manifest.too-many-documents", reason, line)
-        faults: list[Fault] = []
-        for _ in _walk(value, limits, faults, line):
-            values += 1
+        faults = Faults()
+        for count in _walk(value, limits, faults, line):
+            values += count
             if values > limits.values:
                 reason = f"more than {limits.values} values"
                 raise UnreadableTextError("manifest.too-many-values", reason, line)
-            if values % _VALUES_PER_STEP == 0:
-                yield
-        documents.append(PlainDocument(value=value, line=line, faults=tuple(faults)))
+            yield
+        documents.append(PlainDocument(value=value, line=line, faults=faults.found()))
         position = _end(_SPACE, text, position)
         yield
     return tuple(documents)
@@ -89,36 +95,50 @@ def _too_deep(limits: Limits, line: int) -> UnreadableTextError:
     return UnreadableTextError("manifest.too-deep", f"nested more than {limits.depth} levels", line)
 
 
-def _walk(root: Any, limits: Limits, faults: list[Fault], line: int) -> Generator[None, None, None]:
-    """Visit every value once; collect faults; raise when nested too deep."""
-    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(root, ())]
+def _walk(root: Any, limits: Limits, faults: Faults, line: int) -> Generator[int, None, None]:
+    """Visit every value, saying how many came up; collect faults; raise when nested too deep.
+
+    A container is counted, with all its children, before they are looked at.
+    """
+    if isinstance(root, str):
+        _check_text(root, (), faults, line)
+    waiting: list[tuple[Any, Path]] = [(root, ())] if isinstance(root, dict | list) else []
+    seen = 1
     while waiting:
-        value, path = waiting.pop()
-        yield
-        if isinstance(value, str):
-            _check_text(value, path, faults, line)
-            continue
-        if not isinstance(value, dict | list):
-            continue
-        if len(path) >= limits.depth:
+        container, place = waiting.pop()
+        if len(place) >= limits.depth:
             raise _too_deep(limits, line)
-        if isinstance(value, list):
-            waiting.extend((child, (*path, index)) for index, child in enumerate(value))
-            continue
-        if isinstance(value, _DuplicateKeys):
-            faults.extend(
-                Fault(path=(*path, key), reason=f"the key {key!r} is written twice", line=line)
-                for key in value.duplicates
-            )
-        for key, child in value.items():
-            _check_text(key, path, faults, line)
-            waiting.append((child, (*path, key)))
+        seen += len(container)
+        if seen > _VALUES_PER_STEP:
+            yield seen
+            seen = 0
+        waiting.extend(_inside(container, place, faults, line))
+    yield seen
 
 
-def _check_text(text: str, path: tuple[str | int, ...], faults: list[Fault], line: int) -> None:
+def _inside(
+    container: dict[str, Any] | list[Any], place: Path, faults: Faults, line: int
+) -> Iterator[tuple[Any, Path]]:
+    """Check the keys and texts of one container; return the containers in it."""
+    if isinstance(container, _DuplicateKeys):
+        for key in container.duplicates:
+            faults.add(Fault(path=(*place, key), reason=written_twice(key), line=line))
+    children: Iterable[tuple[str | int, Any]] = enumerate(container)
+    if isinstance(container, dict):
+        children = container.items()
+        for key in container:
+            _check_text(key, place, faults, line)
+    for step, child in children:
+        if isinstance(child, str):
+            _check_text(child, (*place, step), faults, line)
+        elif isinstance(child, dict | list):
+            yield child, (*place, step)
+
+
+def _check_text(text: str, path: Path, faults: Faults, line: int) -> None:
     """Half of a surrogate pair is legal JSON and no text: protobuf could not carry it."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            faults.append(Fault(path=path, reason="text that is not Unicode", line=line))
+            faults.add(Fault(path=path, reason="text that is not Unicode", line=line))

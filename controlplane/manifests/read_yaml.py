@@ -11,7 +11,13 @@ from typing import Any, Final
 import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined] # the stubs forget the export
 
-from controlplane.manifests.documents import Fault, Limits, PlainDocument
+from controlplane.manifests.documents import (
+    Fault,
+    Faults,
+    Limits,
+    PlainDocument,
+    written_twice,
+)
 from controlplane.manifests.errors import UnreadableTextError
 from controlplane.manifests.read_scalars import resolve
 
@@ -75,7 +81,7 @@ class _Reader:
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int, int]] = {}
         self._lines: dict[int, Any] = {}
-        self._faults: list[Fault] = []
+        self._faults = Faults()
 
     def receive(self, event: Any) -> None:
         kind = type(event)
@@ -91,7 +97,7 @@ class _Reader:
         elif kind is yaml.AliasEvent:
             self._alias(event)
         elif kind is yaml.DocumentStartEvent:
-            self._anchors, self._lines, self._faults = {}, {}, []
+            self._anchors, self._lines, self._faults = {}, {}, Faults()
 
     def _count(self, values: int, event: Any) -> None:
         self._values += values
@@ -205,7 +211,7 @@ class _Reader:
         elif frame.key is _NO_KEY:
             frame.key = self._key(frame, value)
             if frame.key in frame.value:
-                self._fault(f"the key {frame.key!r} is written twice", line)
+                self._fault(written_twice(frame.key), line)
             frame.lines.setdefault(frame.key, line)
         else:
             self._set(frame, value, line)
@@ -241,7 +247,7 @@ class _Reader:
                 path.append(len(frame.value))
             elif frame.key is not _NO_KEY and frame.key is not _MERGE:
                 path.append(frame.key)
-        self._faults.append(Fault(path=tuple(path), reason=reason, line=line))
+        self._faults.add(Fault(path=tuple(path), reason=reason, line=line))
 
     def _finish(self, value: Any, line: int) -> None:
         if len(self.documents) >= self._limits.documents:
@@ -251,5 +257,5 @@ class _Reader:
                 line,
             )
         self.documents.append(
-            PlainDocument(value=value, line=line, lines=self._lines, faults=tuple(self._faults))
+            PlainDocument(value=value, line=line, lines=self._lines, faults=self._faults.found())
         )

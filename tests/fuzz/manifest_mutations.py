@@ -230,7 +230,9 @@ def _not_an_object(value: dict[str, Any], random_: random.Random) -> str:
     return random_.choice(["7\n", "text\n", "[1, 2]\n", '"x"\n', "true\n", json.dumps([value])])
 
 
-MUTATIONS: list[Callable[[dict[str, Any], random.Random], str]] = [
+Mutation = Callable[[dict[str, Any], random.Random], str]
+
+MUTATIONS: list[Mutation] = [
     _wrong_type,
     _without_required,
     _misspelt,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from controlplane.manifests.documents import Limits
 from controlplane.manifests.reading import identity_of, read_documents
 from controlplane.sources.paths import read_paths
-from tests.fuzz.manifest_mutations import CORPUS, MUTATIONS, named, spoiled
+from tests.fuzz.manifest_mutations import CORPUS, MUTATIONS, Mutation, named, spoiled
 
 FOLDERS = 500
 LIMITS = Limits(bytes=64 * 1024, values=10_000)
@@ -23,7 +23,7 @@ def test_the_corpus_is_valid() -> None:
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.__name__)
-def test_every_mutation_gives_a_problem_and_no_object(mutation) -> None:  # type: ignore[no-untyped-def] # see MUTATIONS
+def test_every_mutation_gives_a_problem_and_no_object(mutation: Mutation) -> None:
     random_ = random.Random(mutation.__name__)
     for _ in range(200):
         text = mutation(named(random_.choice(CORPUS), "garbage"), random_)
@@ -41,7 +41,8 @@ def test_garbage_in_a_list_does_not_hurt_its_neighbours() -> None:
         bad = named(random_.choice(CORPUS), "bad")
         bad["metadata"]["labels"] = random_.choice([7, [], "x", {"a": 1}, {"a": None}])
         items = [*good[:5], bad, *good[5:]]
-        reading = read_documents(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        reading = read_documents(yaml.safe_dump(listed))
         assert len(reading.documents) == len(good)
         assert [problem.object.name for problem in reading.problems if problem.object] == ["bad"]
 

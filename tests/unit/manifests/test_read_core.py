@@ -162,7 +162,10 @@ spec:
   replicas: 3
   template:
     metadata: {labels: {app: x}, annotations: {b: c}}
-    spec: {serviceAccountName: sa, nodeSelector: {zone: z}, containers: [{ports: [{containerPort: 1}]}]}
+    spec:
+      serviceAccountName: sa
+      nodeSelector: {zone: z}
+      containers: [{ports: [{containerPort: 1}]}]
 """
     )
     assert isinstance(found, WorkloadTemplate)

@@ -103,7 +103,7 @@ def test_impossible_peer_authentications_are_refused(spec: str, field: str) -> N
     [
         ("{rules: null}", "spec.rules"),
         ("{rules: [{from: }]}", "spec.rules[0].from"),
-        ("{rules: [{from: [{source: {principals: }}]}]}", "spec.rules[0].from[0].source.principals"),
+        ("{rules: [{from: [{source: {ipBlocks: }}]}]}", "spec.rules[0].from[0].source.ipBlocks"),
         ("{rules: [{from: [{source: {principals: [~]}}]}]}",
          "spec.rules[0].from[0].source.principals[0]"),
         ("{action: null}", "spec.action"),

@@ -26,7 +26,8 @@ def test_scalars_that_are_not_text(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Y es", "y", "n", "Y", "N", "yEs", "tRue", "2024-01-01T00:00:00Z", "2024-01-01", "1:30", "10.0.0.1", "1.2.3",
+        "Y es", "y", "n", "Y", "N", "yEs", "tRue",
+        "2024-01-01T00:00:00Z", "2024-01-01", "1:30", "10.0.0.1", "1.2.3",
         "0x", "-", "+", ".", "1e", "v1", "==", "9" * 65, "--1",
     ],
 )  # fmt: skip
