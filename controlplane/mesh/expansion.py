@@ -74,7 +74,7 @@ def expand(graph: Graph, inputs: Inputs, settings: MeshSettings) -> Expansion:
         services=services.services,
         gateways=gateways,
     )
-    problems = (made.problems, pods.problems, services.problems)
+    problems = (objects.problems, made.problems, pods.problems, services.problems)
     if not settings.allocates_addresses:
         return Expansion(manifests=manifests, problems=problems)
     ranges = (settings.allocated_ipv4_range, settings.allocated_ipv6_range)

@@ -3,9 +3,10 @@
 Gateways and their classes come in; templates and Services go out, which ``expansion_templates``
 and ``expansion_services`` treat like any other; then the Gateway with the addresses of its
 Service. A Gateway that has status addresses is left as it is. Source: docs/protocol/expansion.md
-EX-40 to EX-45.
+EX-40 to EX-46.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +23,11 @@ from controlplane.manifests.core import (
 )
 from controlplane.manifests.gateway import Gateway, GatewayAddress, GatewayClass
 from controlplane.manifests.metadata import Metadata
+from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_gateways import HBONE_PORT, is_waypoint_class
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text
+from controlplane.model.problem import Problem, Severity
 
 _NAME_OVERRIDE: Final = "gateway.istio.io/name-override"
 _SERVICE_ACCOUNT: Final = "gateway.istio.io/service-account"
@@ -41,6 +44,7 @@ _STATUS_PORT: Final = ServicePort(
     port=15021, name="status-port", target_port=15021, app_protocol="tcp"
 )
 _LONGEST_PORT_NAME: Final = 63
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONTAINER_PORTS: Final = (
     ContainerPort("metrics", 15020),
     ContainerPort("status-port", 15021),
@@ -54,6 +58,7 @@ class WaypointObjects:
 
     templates: Collection[tuple[str, Name], WorkloadTemplate]
     services: Collection[Name, Service]
+    problems: Collection[ProblemKey, Problem]
 
 
 def build_waypoint_objects(
@@ -80,9 +85,23 @@ def build_waypoint_objects(
         service = service_of(gateway)
         return {service.key: service}
 
+    def problems(fetch: Fetch, gateway: Gateway) -> Mapping[ProblemKey, Problem]:
+        override = gateway.metadata.annotations.get(_NAME_OVERRIDE)
+        if override is None or _NAME.fullmatch(override) or not is_deployed(fetch, gateway):
+            return {}
+        problem = Problem(
+            severity=Severity.ERROR,
+            code="expansion.invalid-name",
+            message=f"{override!r} cannot name a Service: the Gateway's own name is used",
+            object=gateway.reference,
+            field=f"metadata.annotations[{_NAME_OVERRIDE}]",
+        )
+        return {problem_key(problem): problem}
+
     return WaypointObjects(
         templates=graph.derive_many("waypoint templates", gateways, templates),
         services=graph.derive_many("waypoint services", gateways, services),
+        problems=graph.derive_many("waypoint deployment problems", gateways, problems),
     )
 
 
@@ -203,8 +222,9 @@ def _addresses_of(service: Service, domain_suffix: str) -> Iterator[GatewayAddre
 
 
 def _deployed_name(gateway: Gateway) -> Name:
-    override = gateway.metadata.annotations.get(_NAME_OVERRIDE)
-    return Name(gateway.metadata.namespace, override or gateway.metadata.name)
+    override = gateway.metadata.annotations.get(_NAME_OVERRIDE, "")
+    name = override if _NAME.fullmatch(override) else gateway.metadata.name
+    return Name(gateway.metadata.namespace, name)
 
 
 def _metadata(gateway: Gateway, name: Name) -> Metadata:

@@ -161,3 +161,14 @@ def test_a_gateway_that_asks_for_one_address_is_deployed_there() -> None:
     assert service(mesh).cluster_ips == ("10.7.7.7",)
     assert gateway(mesh).status_addresses[0] == GatewayAddress("IPAddress", "10.7.7.7")
     assert len(mesh.pods()) == 1
+
+
+@pytest.mark.proves("EX-46")
+@pytest.mark.refutes("EX-46")
+@pytest.mark.parametrize(("override", "is_usable"), [("a/b", False), ("", False), ("w2", True)])
+def test_an_override_has_to_name_a_service(override: str, is_usable: bool) -> None:
+    given = a_gateway(annotations={"gateway.istio.io/name-override": override})
+    mesh = an_expanded_mesh(given)
+    assert service(mesh, Name("default", override if is_usable else "waypoint"))
+    problems = {} if is_usable else {given.reference: "expansion.invalid-name"}
+    assert mesh.problem_codes() == problems
