@@ -104,7 +104,11 @@ def peer_outcome(
         namespace=namespace,
         scope=Scope.WORKLOAD_SELECTOR,
         action=Action.DENY,
-        groups=_strict_except(exceptions, policy) if is_strict else _strict_only(exceptions),
+        groups=(
+            _strict_except(exceptions, own=policy.mode == STRICT, inherited=inherits_strict)
+            if is_strict
+            else _strict_only(exceptions)
+        ),
     )
     return PeerOutcome((converted.key,), converted)
 
@@ -133,9 +137,13 @@ def _strict_only(ports: tuple[int, ...]) -> tuple[Group, ...]:
     )
 
 
-def _strict_except(ports: tuple[int, ...], policy: PeerPolicy) -> tuple[Group, ...]:
-    """Return one group: no identity and none of these ports."""
+def _strict_except(ports: tuple[int, ...], *, own: bool, inherited: bool) -> tuple[Group, ...]:
+    """Return one group: no identity and none of these ports.
+
+    The identity comes first for the policy's own mode and last for what it inherits, once for
+    each: rules are ANDed, so saying it twice changes nothing but the bytes.
+    """
     exempt = tuple(Rule((Match(not_destination_ports=(port,)),)) for port in ports)
-    # The wire order tells whether the policy's own mode or its parent's made the workload strict.
-    own = policy.mode == STRICT
-    return (Group((_NO_IDENTITY, *exempt) if own else (*exempt, _NO_IDENTITY)),)
+    first = (_NO_IDENTITY,) if own else ()
+    last = (_NO_IDENTITY,) if inherited else ()
+    return (Group((*first, *exempt, *last)),)

@@ -58,7 +58,7 @@ def test_the_static_policy_denies_whoever_has_no_identity() -> None:
     ("mode", "ports", "inherits", "groups"),
     [
         ("STRICT", {9090: "DISABLE"}, False, [Group((NO_IDENTITY, _exempt(9090)))]),
-        ("STRICT", {9090: "DISABLE"}, True, [Group((NO_IDENTITY, _exempt(9090)))]),
+        ("STRICT", {9090: "DISABLE"}, True, [Group((NO_IDENTITY, _exempt(9090), NO_IDENTITY))]),
         (
             "STRICT",
             {9090: "PERMISSIVE", 8080: "DISABLE", 7070: "STRICT"},
