@@ -1,7 +1,6 @@
 import pytest
 
 from controlplane.manifests.mesh_config import MeshConfig, ServiceEntryVisibility
-from controlplane.model.names import ObjectReference
 from tests.support.builders import (
     a_gateway,
     a_namespace,
@@ -101,21 +100,6 @@ def test_the_message_says_why_the_canary_is_not_used() -> None:
     assert mesh.told(service)["WaypointBound"].message == ATTACHED + ingress
 
 
-@pytest.mark.proves("WP-41")
-@pytest.mark.refutes("WP-41")
-def test_unreadable_ingress_labels_are_problems() -> None:
-    mesh = a_waypoint_mesh(
-        a_service(labels={INGRESS: "eurt"}),
-        a_service_entry(labels={INGRESS: "f"}),
-        a_namespace(labels={INGRESS: ""}),
-    )
-    code = "waypoint.unreadable-ingress-label"
-    assert mesh.problem_codes() == {
-        ObjectReference("Service", "default", "service"): code,
-        ObjectReference("Namespace", "", "default"): code,
-    }
-
-
 @pytest.mark.proves("WP-55")
 def test_workload_entries_are_told_about_their_own_binding() -> None:
     entry = a_workload_entry(labels={USE: "waypoint"})
@@ -207,24 +191,3 @@ def test_entries_are_not_told_where_nobody_decides_or_nobody_sees_them() -> None
     hidden = ServiceEntryVisibility(default="NONE")
     mesh.put(MeshConfig(service_entry_visibility=hidden))
     assert mesh.told(entry) == {}
-
-
-@pytest.mark.proves("WP-59")
-@pytest.mark.refutes("WP-59")
-def test_refusals_are_problems_until_they_are_lifted() -> None:
-    canary = {USE: "waypoint", "istio.io/use-waypoint-canary": "canary"}
-    mesh = a_waypoint_mesh(
-        a_waypoint(labels={"istio.io/waypoint-for": "all"}),
-        a_service(labels={USE: "missing"}),
-        a_service_entry(labels=canary),
-        a_workload_entry(labels={USE: "missing"}),
-        a_service("external", labels={USE: "missing"}, type="ExternalName"),
-        a_service("content", labels={USE: "waypoint"}),
-    )
-    assert mesh.problem_codes() == {
-        ObjectReference("Service", "default", "service"): "waypoint.refused",
-        ObjectReference("ServiceEntry", "default", "entry"): "waypoint.canary-refused",
-        ObjectReference("WorkloadEntry", "default", "machine"): "waypoint.refused",
-    }
-    mesh.put(a_waypoint("missing", labels={"istio.io/waypoint-for": "all"}), a_waypoint("canary"))
-    assert mesh.problem_codes() == {}
