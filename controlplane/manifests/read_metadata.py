@@ -5,7 +5,7 @@ what Kubernetes accepts, because they become keys and resource names.
 """
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from controlplane.manifests.read_fields import Moment, RefusedFieldError, object
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+
+Generation = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class RawOwner(msgspec.Struct, rename="camel"):
@@ -32,7 +35,7 @@ class RawMetadata(msgspec.Struct, rename="camel"):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     uid: str | None = None
-    generation: int | None = None
+    generation: Generation | None = None
     creation_timestamp: Moment | None = None
     deletion_timestamp: str | None = None
     generate_name: str | None = None

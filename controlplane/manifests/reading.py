@@ -177,6 +177,8 @@ def _read(value: Any, limits: Limits, system_namespace: str) -> Manifest | MeshC
     if row is None:
         if group == SECURITY:
             raise RefusedFieldError(("kind",), f"{kind!r} is no kind of {group}")
+        if (SECURITY, kind) in KINDS and (not group or "istio" in group):
+            raise RefusedFieldError(("apiVersion",), f"{kind} belongs to group {SECURITY}")
         return None
     if version not in row.versions:
         known = ", ".join(row.versions)

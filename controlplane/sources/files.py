@@ -97,6 +97,7 @@ class FilesSource:
             return
         for file, signature in found.files.items():
             await self._look(file, signature)
+            await self._breathe()
         for file in self._gone(found):
             self._holdings.forget(file)
             self._seen.pop(file, None)
@@ -185,6 +186,10 @@ class FilesSource:
                 next(steps)
             except StopIteration as finished:
                 return finished.value  # type: ignore[no-any-return] # a T by the generator's type
-            if self._clock.monotonic() >= self._slice_end:
-                await asyncio.sleep(0)
-                self._slice_end = self._clock.monotonic() + self._settings.slice_seconds
+            await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Let the loop do other things when this slice of time is used up."""
+        if self._clock.monotonic() >= self._slice_end:
+            await asyncio.sleep(0)
+            self._slice_end = self._clock.monotonic() + self._settings.slice_seconds

@@ -94,6 +94,9 @@ def _list(folder: str, depth: int, found: Walk, seen: set[tuple[int, int]]) -> I
         return
     for name in names:
         path = f"{folder}{os.sep}{name}"
+        if not _is_text(name):
+            found.problems.append(_unnameable(path))
+            continue
         entry_status = _status(path)
         if entry_status is None:
             continue
@@ -101,6 +104,23 @@ def _list(folder: str, depth: int, found: Walk, seen: set[tuple[int, int]]) -> I
             yield path
         elif name.endswith(SUFFIXES):
             found.files[path] = signature_of(entry_status)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unnameable(path: str) -> Problem:
+    return Problem(
+        severity=Severity.WARNING,
+        code="files.unreadable-name",
+        message="the name is not UTF-8; the file or folder is not read",
+        file=os.fsencode(path).decode("utf-8", "replace"),
+    )
 
 
 def _status(path: str) -> os.stat_result | None:

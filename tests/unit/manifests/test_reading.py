@@ -167,12 +167,21 @@ def test_unknown_kinds_are_skipped_and_named_once() -> None:
 
 
 @pytest.mark.refutes("MF-4")
-def test_a_misspelt_policy_is_not_skipped() -> None:
-    reading = read_documents(
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolcy\nmetadata: {name: a}\n"
-    )
+@pytest.mark.parametrize(
+    ("version", "kind", "field"),
+    [
+        ("security.istio.io/v1", "AuthorizationPolcy", "kind"),
+        ("security.istio.io", "AuthorizationPolicy", "apiVersion"),
+        ("v1", "PeerAuthentication", "apiVersion"),
+        ("authentication.istio.io/v1", "PeerAuthentication", "apiVersion"),
+    ],
+)
+def test_a_misspelt_policy_is_not_skipped(version: str, kind: str, field: str) -> None:
+    reading = read_documents(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n")
     assert reading.skipped == ()
-    assert reading.problems[0].field == "kind"
+    assert reading.problems[0].field == field
+    other = "apiVersion: policy.example.com/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n"
+    assert read_documents(other).skipped == ("AuthorizationPolicy.policy.example.com",)
 
 
 @pytest.mark.proves("MF-6")

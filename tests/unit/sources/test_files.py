@@ -354,6 +354,18 @@ async def test_a_folder_that_cannot_be_listed_keeps_its_objects(
     assert folder.sink.found == {}
 
 
+@pytest.mark.proves("FS-12")
+async def test_a_name_that_is_not_text_is_a_problem(folder: Folder) -> None:
+    odd = os.path.join(os.fsencode(folder.root), b"\xff.yaml")  # noqa: PTH118 - bytes on purpose
+    try:
+        os.close(os.open(odd, os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    folder.write("a.yaml", pod("a"))
+    assert await folder.look() == ["Pod default/a"]
+    assert folder.sink.codes() == ["files.unreadable-name"]
+
+
 @pytest.mark.refutes("FS-12")
 async def test_an_ordinary_file_is_no_problem(folder: Folder) -> None:
     folder.write("a.yaml", pod("a"))
