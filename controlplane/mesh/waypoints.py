@@ -7,6 +7,7 @@ waypoints stops here. Source: docs/protocol/waypoints.md.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Namespace, Pod
@@ -26,6 +27,8 @@ from controlplane.mesh.wishes import NamespaceWishes, namespace_wishes
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem
 from controlplane.model.waypoint import AllowedNamespaces, Waypoint
+
+_FINISHED: Final = frozenset({"Failed", "Succeeded"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,8 @@ def build_waypoints(
 
 
 def _gateway_of_pod(pod: Pod) -> tuple[Name, ...]:
+    if pod.phase in _FINISHED:
+        return ()
     key = gateway_name(pod.metadata.labels, pod.metadata.namespace)
     return () if key is None else (key,)
 

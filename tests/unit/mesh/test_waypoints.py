@@ -35,6 +35,8 @@ def test_other_pods_are_none_of_a_waypoint() -> None:
         a_pod("elsewhere", "other", labels=INSTANCE),
         a_pod("unnamed", labels={"app": "waypoint"}),
         a_pod("without", labels=INSTANCE, service_account=""),
+        a_pod("failed", labels=INSTANCE, phase="Failed"),
+        a_pod("done", labels=INSTANCE, phase="Succeeded"),
     )
     ready = mesh.waypoints.ready.get(KEY)
     assert ready is not None
