@@ -67,7 +67,8 @@ def read_yaml(text: str, limits: Limits) -> Generator[None, None, tuple[PlainDoc
         line = None if mark is None else mark.line + 1
         raise UnreadableTextError("manifest.syntax", f"not valid YAML: {reason}", line) from error
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        raise UnreadableTextError("manifest.syntax", f"not valid YAML: {error}") from error
+        reason = f"not valid YAML: {' '.join(str(error).split())}"
+        raise UnreadableTextError("manifest.syntax", reason) from error
     return tuple(reader.documents)
 
 

@@ -5,45 +5,48 @@ any other origin through ``read_object``. Sources hand the manifests to the grap
 the Problems. Rules: docs/protocol/manifests.md.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from controlplane.manifests.documents import Fault, Limits, Path, PlainDocument, field_path
 from controlplane.manifests.errors import UnreadableTextError
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
-from controlplane.manifests.read_fields import RefusedFieldError, convert, type_name
+from controlplane.manifests.read_fields import RefusedFieldError, type_name
 from controlplane.manifests.read_json import read_json
-from controlplane.manifests.read_kinds import KINDS, SECURITY
-from controlplane.manifests.read_mesh_config import read_mesh_config, read_mesh_config_text
-from controlplane.manifests.read_metadata import checked_names, read_metadata
+from controlplane.manifests.read_mesh_config import read_mesh_config
+from controlplane.manifests.read_objects import (
+    MESH_CONFIG,
+    SYSTEM_NAMESPACE,
+    Identity,
+    identity_of,
+    kept_identity,
+    read_object,
+    read_or_refuse,
+    readable_identity,
+    type_of,
+)
 from controlplane.manifests.read_yaml import read_yaml
-from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 
-SYSTEM_NAMESPACE: Final = "istio-system"
+__all__ = [
+    "MESH_CONFIG",
+    "MESH_CONFIG_FILES",
+    "SYSTEM_NAMESPACE",
+    "Document",
+    "Identity",
+    "Reading",
+    "identity_of",
+    "read_documents",
+    "read_object",
+    "read_steps",
+    "unknown_kind_note",
+]
+
 MESH_CONFIG_FILES: Final = frozenset({"meshconfig.yaml", "meshconfig.yml", "meshconfig.json"})
-_MESH_CONFIG_MAP: Final = "istio"
-_MESH_KEY: Final = "mesh"
 _DEFAULT_LIMITS: Final = Limits()
-
-
-class Identity(NamedTuple):
-    """Which object: its kind and key. Two objects of one identity exclude each other."""
-
-    kind: str
-    key: Name
-
-    @property
-    def reference(self) -> ObjectReference:
-        """Return how users name the object."""
-        return ObjectReference(self.kind, self.key.namespace, self.key.name)
-
-
-MESH_CONFIG: Final = Identity("MeshConfig", Name("", "mesh"))
-"""The one mesh configuration, wherever it is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +78,6 @@ class Reading:
     refused: tuple[Identity | None, ...] = ()
     readable: bool = True
     empty: bool = False
-
-
-def identity_of(manifest: Manifest | MeshConfig) -> Identity:
-    """Return which object ``manifest`` is."""
-    if isinstance(manifest, MeshConfig):
-        return MESH_CONFIG
-    return Identity(manifest.kind, manifest.key)
 
 
 def unknown_kind_note(kind: str) -> Problem:
@@ -139,106 +135,6 @@ def read_steps(
             collector.read(*item)
             yield
     return collector.finished(empty=not decoded.strip())
-
-
-def read_object(
-    value: Any,
-    file: str | None = None,
-    line: int | None = None,
-    *,
-    system_namespace: str = SYSTEM_NAMESPACE,
-    limits: Limits = _DEFAULT_LIMITS,
-) -> Manifest | MeshConfig | Problem | None:
-    """Return the manifest ``value`` describes, a Problem that says why it does not, or None.
-
-    None means that nobody reads this kind (or this ConfigMap). ``value`` is a JSON object with
-    ``apiVersion`` and ``kind``; ``file`` and ``line`` go into the Problem.
-    """
-    try:
-        return _read(value, limits, system_namespace)
-    except RefusedFieldError as error:
-        identity = _identity(value)
-        return Problem(
-            severity=Severity.ERROR,
-            code="manifest.invalid",
-            message=error.reason,
-            object=identity.reference if identity else None,
-            file=file,
-            line=line,
-            field=field_path(error.path) or None,
-        )
-
-
-def _read(value: Any, limits: Limits, system_namespace: str) -> Manifest | MeshConfig | None:
-    group, version, kind = _type_of(value)
-    if (group, kind) == ("", "ConfigMap"):
-        return _read_config_map(value, limits, system_namespace)
-    row = KINDS.get((group, kind))
-    if row is None:
-        if group == SECURITY:
-            raise RefusedFieldError(("kind",), f"{kind!r} is no kind of {group}")
-        if (SECURITY, kind) in KINDS and (not group or "istio" in group):
-            raise RefusedFieldError(("apiVersion",), f"{kind} belongs to group {SECURITY}")
-        return None
-    if version not in row.versions:
-        known = ", ".join(row.versions)
-        reason = f"{version!r} is no known version of {kind} (known: {known})"
-        raise RefusedFieldError(("apiVersion",), reason)
-    raw = convert(value, row.raw)
-    return row.read(raw, read_metadata(raw.metadata, namespaced=row.namespaced))
-
-
-def _type_of(value: Any) -> tuple[str, str, str]:
-    """Return API group, version and kind; raises RefusedFieldError."""
-    if not isinstance(value, Mapping):
-        raise RefusedFieldError((), f"expected an object, got {type_name(value)}")
-    texts = []
-    for name in ("kind", "apiVersion"):
-        text = value.get(name)
-        if not isinstance(text, str) or not text:
-            reason = (
-                "the field is required" if not text else f"expected text, got {type_name(text)}"
-            )
-            raise RefusedFieldError((name,), reason)
-        texts.append(text)
-    group, _, version = texts[1].rpartition("/")
-    return group, version, texts[0]
-
-
-def _read_config_map(
-    value: Mapping[str, Any], limits: Limits, system_namespace: str
-) -> MeshConfig | None:
-    identity = _identity(value)
-    if identity is None or identity.key != Name(system_namespace, _MESH_CONFIG_MAP):
-        return None
-    data = value.get("data")
-    text = data.get(_MESH_KEY) if isinstance(data, Mapping) else None
-    path: Path = ("data", _MESH_KEY)
-    if not isinstance(text, str):
-        raise RefusedFieldError(path, f"expected text, got {type_name(text)}")
-    try:
-        return read_mesh_config_text(text, limits)
-    except RefusedFieldError as error:
-        inner = f"{field_path(error.path)}: " if error.path else ""
-        raise RefusedFieldError(path, f"{inner}{error.reason}") from error
-
-
-def _identity(value: Any) -> Identity | None:
-    """Return which object ``value`` means to be, None when that cannot be told."""
-    try:
-        group, _, kind = _type_of(value)
-        metadata = value.get("metadata")
-        if not isinstance(metadata, Mapping):
-            return None
-        row = KINDS.get((group, kind))
-        name, namespace = checked_names(
-            metadata.get("name"),
-            metadata.get("namespace"),
-            namespaced=row is None or row.namespaced,
-        )
-    except RefusedFieldError:
-        return None
-    return Identity(kind, Name(namespace, name))
 
 
 def _decoded(text: str | bytes, limits: Limits) -> str:
@@ -310,25 +206,22 @@ class _Collector:
         if faults:
             self._refuse(document, value, faults[0], place)
             return
-        line = document.line_of(place)
-        if self._is_mesh_config(value):
-            self._read_mesh_config(document, value, line)
+        try:
+            found = (
+                _mesh_config(value)
+                if self._is_mesh_config(value)
+                else read_or_refuse(value, self._limits, self._system_namespace)
+            )
+        except RefusedFieldError as error:
+            line = document.line_of((*place, *error.path))
+            self._record(value, error.reason, field_path(error.path) or None, line)
             return
-        found = read_object(
-            value,
-            self._file,
-            line,
-            system_namespace=self._system_namespace,
-            limits=self._limits,
-        )
-        if found is None:
-            group, _, kind = _type_of(value)
-            if (group, kind) != ("", "ConfigMap"):
-                self._skipped.add(f"{kind}.{group}" if group else kind)
-        elif isinstance(found, Problem):
-            self._refuse_field(document, value, found, place)
-        else:
-            self._documents.append(Document(manifest=found, line=line))
+        if found is not None:
+            self._documents.append(Document(manifest=found, line=document.line_of(place)))
+            return
+        group, _, kind = type_of(value)
+        if (group, kind) != ("", "ConfigMap"):
+            self._skipped.add(f"{kind}.{group}" if group else kind)
 
     def finished(self, *, empty: bool) -> Reading:
         return Reading(
@@ -346,42 +239,13 @@ class _Collector:
             and not (isinstance(value, dict) and "kind" in value)
         )
 
-    def _read_mesh_config(self, document: PlainDocument, value: Any, line: int) -> None:
-        try:
-            if not isinstance(value, dict):
-                raise RefusedFieldError((), f"expected an object, got {type_name(value)}")  # noqa: TRY301 - one way out for every refusal
-            self._documents.append(Document(manifest=read_mesh_config(value), line=line))
-        except RefusedFieldError as error:
-            self._refused.append(MESH_CONFIG)
-            self._problems.append(
-                Problem(
-                    severity=Severity.ERROR,
-                    code="manifest.invalid",
-                    message=error.reason,
-                    object=MESH_CONFIG.reference,
-                    file=self._file,
-                    line=document.line_of(error.path),
-                    field=field_path(error.path) or None,
-                )
-            )
-
-    def _refuse_field(
-        self, document: PlainDocument, value: Any, problem: Problem, place: Path
-    ) -> None:
-        """Record a refusal, with the line of the field rather than of the object."""
-        try:
-            _read(value, self._limits, self._system_namespace)
-        except RefusedFieldError as error:
-            line = document.line_of((*place, *error.path))
-            self._record(value, problem.message, problem.field, line)
-
     def _refuse(self, document: PlainDocument, value: Any, fault: Fault, place: Path = ()) -> None:
         line = fault.line or document.line_of(fault.path)
         self._record(value, fault.reason, field_path(fault.path[len(place) :]) or None, line)
 
     def _record(self, value: Any, reason: str, field: str | None, line: int) -> None:
-        identity = MESH_CONFIG if self._is_mesh_config(value) else _identity(value)
-        self._refused.append(_kept_identity(identity, self._system_namespace))
+        identity = MESH_CONFIG if self._is_mesh_config(value) else readable_identity(value)
+        self._refused.append(kept_identity(identity, self._system_namespace))
         self._problems.append(
             Problem(
                 severity=Severity.ERROR,
@@ -395,7 +259,7 @@ class _Collector:
         )
 
 
-def _kept_identity(identity: Identity | None, system_namespace: str) -> Identity | None:
-    """Return whose last good version a refusal protects."""
-    config_map = Identity("ConfigMap", Name(system_namespace, _MESH_CONFIG_MAP))
-    return MESH_CONFIG if identity == config_map else identity
+def _mesh_config(value: Any) -> MeshConfig:
+    if not isinstance(value, dict):
+        raise RefusedFieldError((), f"expected an object, got {type_name(value)}")
+    return read_mesh_config(value)
