@@ -6,6 +6,7 @@ workloads. docs/protocol/workloads.md, WL-30 to WL-37.
 
 import re
 from collections.abc import Mapping
+from sys import intern
 from typing import Final
 
 from controlplane.manifests.core import Pod
@@ -72,7 +73,8 @@ def _controller_name(metadata: Metadata) -> str:
             for label in _HASH_LABELS:
                 template = metadata.labels.get(label, "")
                 if template and owner.name.endswith(template):
-                    return owner.name.removesuffix(template).removesuffix("-")
+                    # Shared by all replicas; without interning each would keep its own copy.
+                    return intern(owner.name.removesuffix(template).removesuffix("-"))
         case "ReplicationController":
             return metadata.labels.get("deploymentconfig", owner.name)
         case "Job":

@@ -12,7 +12,6 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Pod
 from controlplane.mesh.backends import Backend, Joined, pod_ports, unready_services
 from controlplane.mesh.endpoint_slices import References
-from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.label_sets import label_set
 from controlplane.mesh.parts import Parts
 from controlplane.mesh.problems import ProblemKey, problem_key
@@ -88,8 +87,9 @@ def build_pod_workloads(
     return graph.derive_many("pod workloads", parts.manifests.pods, rule)
 
 
-def build_pod_problems(graph: Graph, manifests: Manifests) -> Collection[ProblemKey, Problem]:
+def build_pod_problems(graph: Graph, parts: Parts) -> Collection[ProblemKey, Problem]:
     """Declare what is wrong with pods. Only pods with a problem cost anything."""
+    manifests = parts.manifests
     unusable = graph.distinct(
         "pods with unusable addresses",
         manifests.pods.index("pods with unusable addresses", _unusable),
@@ -97,7 +97,7 @@ def build_pod_problems(graph: Graph, manifests: Manifests) -> Collection[Problem
 
     def rule(fetch: Fetch, key: Name) -> Mapping[ProblemKey, Problem]:
         pod = fetch.one(manifests.pods, key)
-        if pod is None:
+        if pod is None or not parts.membership.includes(fetch, key.namespace):
             return {}
         problems = [
             Problem(

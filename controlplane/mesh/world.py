@@ -110,7 +110,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             build_entry_problems(graph, membership),
             build_endpoint_problems(graph, membership),
             build_slice_problems(graph, membership),
-            build_pod_problems(graph, manifests),
+            build_pod_problems(graph, parts),
         ),
     )
 

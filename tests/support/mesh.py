@@ -59,7 +59,7 @@ class Mesh:
         manifests: Iterable[Manifest | MeshConfig],
         removed: Iterable[tuple[str, Name]] = (),
     ) -> None:
-        """Put and remove objects in one transaction; no rule may fail."""
+        """Put and remove objects in one transaction; no rule may fail or clash."""
         with self.graph.transaction():
             for kind, key in removed:
                 source = self.input_of(kind)
@@ -69,6 +69,7 @@ class Mesh:
                 kind = "MeshConfig" if isinstance(manifest, MeshConfig) else manifest.kind
                 self.input_of(kind).put(manifest)
         assert self.graph.failures == {}
+        assert self.graph.clashes == ()
 
     def input_of(self, kind: str) -> Input[Any, Any]:
         source: Input[Any, Any] = getattr(self.inputs, INPUTS_BY_KIND[kind])

@@ -55,8 +55,8 @@ def test_one_object_of_a_namespace_answers() -> None:
         assert set(with_service.winners) == {the_service().key, elsewhere.key}
 
 
-@pytest.mark.proves("SV-26")
-@pytest.mark.refutes("SV-26")
+@pytest.mark.proves("SV-26", "SV-6")
+@pytest.mark.refutes("SV-26", "SV-6")
 def test_one_winner_is_canonical() -> None:
     old, young = an_entry("a", "one", created=1.0), an_entry("b", "two", created=2.0)
     assert settle_claims([young, old]).canonical == old.key
