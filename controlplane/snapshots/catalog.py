@@ -21,7 +21,7 @@ from controlplane.snapshots.scope import (
     is_node_scope,
     node_authorizations,
 )
-from controlplane.snapshots.table import Table
+from controlplane.snapshots.table import TOMBSTONES, Table
 from controlplane.snapshots.view import View
 
 _EMPTY_NODE_TABLES = 256
@@ -32,13 +32,16 @@ class Catalog:
     """Tables by key and the number of the commit they all are at.
 
     The surface for who fills it: any number of ``stage(key, changes)``, then one ``publish()`` per
-    commit. Nothing staged is visible before.
+    commit. Nothing staged is visible before. ``tombstone_limit`` bounds the removals each table
+    remembers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tombstone_limit: int = TOMBSTONES) -> None:
         self.commit = 0
+        self._tombstone_limit = tombstone_limit
         self._tables: dict[TableKey, Table] = {
-            key: Table() for key in (ADDRESSES, AUTHORIZATIONS, GLOBAL_AUTHORIZATIONS)
+            key: Table(tombstone_limit=tombstone_limit)
+            for key in (ADDRESSES, AUTHORIZATIONS, GLOBAL_AUTHORIZATIONS)
         }
         self._staged: dict[TableKey, Table] = {}
         self._empty_nodes: dict[TableKey, None] = {}
@@ -51,7 +54,7 @@ class Catalog:
         """Note that each name of a table now stands for a resource, or for nothing (None)."""
         table = self._tables.get(key)
         if table is None:
-            table = self._tables[key] = Table()
+            table = self._tables[key] = Table(tombstone_limit=self._tombstone_limit)
         table.stage(changes)
         self._staged[key] = table
 

@@ -52,6 +52,7 @@ def a_workload(
     message = workload_pb2.Address()
     message.workload.uid = uid
     message.workload.canonical_name = padding
+    message.workload.node = node
     message.workload.authorization_policies.extend(policies)
     made = resource(uid, message.SerializeToString(), ADDRESS_TYPE)
     aliases = tuple(f"net/{ip}" for ip in ips)
@@ -167,10 +168,12 @@ def acknowledge(session: Session, *responses: Response) -> None:
 class ModelClient:
     """What a client holds after every response; raises AssertionError on what it must never see.
 
-    ``held`` is type -> name -> version. ``policies_of`` are the policies each workload lists.
+    ``held`` is type -> name -> version. ``policies_of`` are the policies each workload lists, of
+    workloads on ``node`` only unless that is "".
     """
 
     watches_policies: bool = True
+    node: str = ""
     held: dict[str, dict[str, str]] = field(
         default_factory=lambda: {ADDRESS_TYPE: {}, AUTHORIZATION_TYPE: {}}
     )
@@ -198,8 +201,10 @@ class ModelClient:
             assert each.resource.type_url == response.type_url
             held[each.name] = each.version
             if response.type_url == ADDRESS_TYPE:
-                address = workload_pb2.Address.FromString(each.resource.value)
-                self.policies_of[each.name] = tuple(address.workload.authorization_policies)
+                workload = workload_pb2.Address.FromString(each.resource.value).workload
+                is_watched = not self.node or workload.node == self.node
+                policies = tuple(workload.authorization_policies) if is_watched else ()
+                self.policies_of[each.name] = policies
         for name in response.removed_resources:
             held.pop(name, None)
             if response.type_url == ADDRESS_TYPE:

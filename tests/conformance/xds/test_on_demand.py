@@ -6,8 +6,8 @@ import pytest
 
 from controlplane.snapshots.catalog import Catalog
 from controlplane.xds.errors import MalformedRequestError
-from controlplane.xds.session import Session
 from controlplane.xds.response import Response
+from controlplane.xds.session import Session
 from tests.support.discovery import (
     a_catalog,
     a_request,

@@ -2,13 +2,13 @@
 
 import pytest
 
+from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import (
     ADDRESS_TYPE,
     ADDRESSES,
     AUTHORIZATION_TYPE,
     AUTHORIZATIONS,
 )
-from controlplane.snapshots.table import Table
 from controlplane.xds.errors import ForbiddenError, MalformedRequestError
 from controlplane.xds.identity import Caller
 from controlplane.xds.session import Session
@@ -301,20 +301,17 @@ def test_a_client_that_is_owed_nothing_may_be_silent() -> None:
     assert session.ending() is None
 
 
-def forgetful(session: Session) -> None:
-    """Fold many removals behind the back of a session that is one response behind."""
-    catalog = session._catalog
-    catalog._tables[ADDRESSES] = table = Table(tombstone_limit=2)
-    table.stage([(f"c//Pod/ns/{n}", a_workload(f"c//Pod/ns/{n}")) for n in range(9)])
-    catalog.stage(ADDRESSES, [])
-    catalog.publish()
+def a_forgetful_catalog() -> Catalog:
+    """Return nine pods in a catalog that remembers two removals."""
+    catalog = Catalog(tombstone_limit=2)
+    put(catalog, *(a_workload(f"c//Pod/ns/{n}") for n in range(9)))
+    return catalog
 
 
 @pytest.mark.proves("XDS-15")
 def test_a_client_behind_forgotten_removals_is_to_come_back() -> None:
-    catalog = a_catalog()
+    catalog = a_forgetful_catalog()
     session = a_session(catalog)
-    forgetful(session)
     opened(session)
     first = taken(session)
     for number in range(9):
@@ -330,9 +327,8 @@ def test_a_client_behind_forgotten_removals_is_to_come_back() -> None:
 
 @pytest.mark.refutes("XDS-15")
 def test_a_client_within_what_is_remembered_stays() -> None:
-    catalog = a_catalog()
+    catalog = a_forgetful_catalog()
     session = a_session(catalog)
-    forgetful(session)
     opened(session)
     acknowledge(session, *taken(session))
     for number in range(9):

@@ -1,0 +1,47 @@
+"""What a client says of itself."""
+
+from typing import Any
+
+import pytest
+
+from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.node import read_node
+from tests.support.discovery import a_request, introduced
+
+
+def a_node(**metadata: Any) -> Any:
+    return introduced(a_request(), **metadata).node
+
+
+def test_a_node_is_read() -> None:
+    node = read_node(a_node(node_name="n1", SERVICE_ACCOUNT="ztunnel", ISTIO_VERSION="1.30.1"))
+    assert (node.kind, node.namespace, node.name) == ("ztunnel", "istio-system", "n1")
+    assert (node.service_account, node.knows_dry_run) == ("ztunnel", True)
+
+
+def test_the_namespace_falls_back_to_the_domain() -> None:
+    node = a_node()
+    del node.metadata.fields["NAMESPACE"]
+    assert read_node(node).namespace == "istio-system"
+
+
+def test_one_valid_address_is_enough() -> None:
+    node = a_node()
+    node.id = "ztunnel~~a.b~c.svc"
+    node.metadata.update({"INSTANCE_IPS": "nonsense,fd00::1"})
+    assert read_node(node).id == node.id
+
+
+def test_metadata_of_other_types_counts_as_missing() -> None:
+    node = a_node()
+    node.metadata.update({"NODE_NAME": 5, "ISTIO_VERSION": {"a": 1}, "INSTANCE_IPS": True})
+    read = read_node(node)
+    assert (read.name, read.version) == ("", "")
+
+
+def test_errors_quote_little_of_what_was_sent() -> None:
+    node = a_node()
+    node.id = "x" * 10_000 + "~10.0.0.1~a.b~c"
+    with pytest.raises(MalformedRequestError) as raised:
+        read_node(node)
+    assert len(str(raised.value)) < 100
