@@ -117,7 +117,9 @@ def _read_config_map(
     value: Mapping[str, Any], limits: Limits, system_namespace: str
 ) -> MeshConfig | None:
     identity = readable_identity(value)
-    if identity is None or identity.key != Name(system_namespace, _MESH_CONFIG_MAP):
+    if identity is None:
+        raise RefusedFieldError(("metadata",), "there is no readable name")
+    if identity.key != Name(system_namespace, _MESH_CONFIG_MAP):
         return None
     data = value.get("data")
     text = data.get(_MESH_KEY) if isinstance(data, Mapping) else None

@@ -8,8 +8,7 @@ from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.reading import MESH_CONFIG, Identity
 from controlplane.model.names import Name
 from tests.conformance.sources.rigs import FilesRig, MemoryRig, Rig, Running
-from tests.unit.sources.recording import RecordingSink
-from tests.unit.sources.test_files import pod, policy
+from tests.support.sources import RecordingSink, pod, policy
 
 A = Identity("Pod", Name("default", "a"))
 MESH = (

@@ -121,3 +121,8 @@ def test_a_config_map_without_the_text_is_refused() -> None:
     for rest in ("", "data: {mesh: 3}\n", "data: [a]\n", "data: {mesh: '{'}\n"):
         reading = read_documents(text + rest)
         assert (reading.refused, reading.problems[0].field) == ((MESH_CONFIG,), "data.mesh")
+
+
+def test_a_config_map_that_might_be_the_one_is_refused() -> None:
+    reading = read_documents("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 7}\n")
+    assert (reading.refused, reading.problems[0].field) == ((None,), "metadata")

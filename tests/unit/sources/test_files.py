@@ -11,18 +11,7 @@ import pytest
 from controlplane.manifests.core import Pod
 from controlplane.manifests.documents import Limits
 from controlplane.sources.files import FilesSettings, FilesSource
-from tests.unit.sources.recording import RecordingSink
-
-
-def pod(name: str, label: str = "x1") -> str:
-    return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{l: {label}}}}}\n---\n"
-
-
-def policy(name: str, body: str = "{}") -> str:
-    return (
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
-        f"metadata: {{name: {name}}}\nspec: {body}\n---\n"
-    )
+from tests.support.sources import RecordingSink, pod, policy
 
 
 class Folder:

@@ -8,7 +8,7 @@ from controlplane.manifests.core import Pod
 from controlplane.manifests.metadata import Metadata
 from controlplane.manifests.reading import identity_of
 from controlplane.sources.memory import MemorySource
-from tests.unit.sources.recording import RecordingSink
+from tests.support.sources import RecordingSink
 
 
 async def test_only_the_last_word_counts() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from controlplane.manifests.reading import identity_of
 from controlplane.sources.paths import read_paths
-from tests.unit.sources.test_files import pod, policy
+from tests.support.sources import pod, policy
 
 
 def test_files_and_folders_are_read(tmp_path: Path) -> None:

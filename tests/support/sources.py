@@ -1,4 +1,4 @@
-"""A sink that remembers what it was told."""
+"""For tests of sources: a sink that remembers what it was told, and small manifests as text."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,3 +62,16 @@ class RecordingSink:
     def _record(self, call: str, about: object) -> None:
         self.calls.append((call, about))
         self._told.set()
+
+
+def pod(name: str, label: str = "x1") -> str:
+    """Return a pod with one label, as a YAML document."""
+    return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{l: {label}}}}}\n---\n"
+
+
+def policy(name: str, body: str = "{}") -> str:
+    """Return an AuthorizationPolicy with the spec ``body``, as a YAML document."""
+    return (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+        f"metadata: {{name: {name}}}\nspec: {body}\n---\n"
+    )
