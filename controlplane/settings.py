@@ -102,9 +102,9 @@ class Settings(BaseSettings):
         validation_alias=_known_as("AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY"),
         description="Send policies annotated istio.io/dry-run to ztunnels that know them.",
     )
-    pod_range: str = Field(default="10.244.0.0/16", description="Addresses of expanded pods.")
+    pod_range: str = Field(default="10.128.0.0/9", description="Addresses of expanded pods.")
     service_range: str = Field(
-        default="10.96.0.0/16", description="Addresses of expanded services."
+        default="10.96.0.0/12", description="Addresses of expanded services."
     )
 
     authorization_scope: Literal["node", "full"] = Field(

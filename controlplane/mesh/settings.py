@@ -22,7 +22,7 @@ class MeshSettings:
     allows_waypoints_implicitly: bool = False
     sends_dry_run_policies: bool = False
     expands: bool = False
-    pod_range: str = "10.244.0.0/16"
-    service_range: str = "10.96.0.0/16"
+    pod_range: str = "10.128.0.0/9"
+    service_range: str = "10.96.0.0/12"
     allocated_ipv4_range: str = "240.240.0.0/16"
     allocated_ipv6_range: str = "2001:2::/48"

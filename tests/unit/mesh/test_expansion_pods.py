@@ -1,7 +1,9 @@
+from ipaddress import ip_address, ip_network
 from uuid import UUID
 
 import pytest
 
+from controlplane.mesh.settings import MeshSettings
 from controlplane.model.names import ObjectReference
 from tests.support.builders import a_namespace, a_node, a_pod
 from tests.support.expansion import a_bare_pod, a_template, an_expanded_mesh, expanding
@@ -19,7 +21,7 @@ def test_a_bare_pod_runs() -> None:
     assert (pod.phase, pod.ready, pod.node) == ("Running", True, "only")
     assert pod.service_account == "default"
     (address,) = pod.ips
-    assert address.startswith("10.244.")
+    assert ip_address(address) in ip_network(MeshSettings().pod_range)
     uid = pod.metadata.uid
     assert UUID(uid).version == 5
     mesh.put(a_bare_pod("other"))

@@ -1,5 +1,8 @@
+from ipaddress import ip_address, ip_network
+
 import pytest
 
+from controlplane.mesh.settings import MeshSettings
 from controlplane.model.names import Name, ObjectReference
 from tests.support.builders import a_service
 from tests.support.expansion import ExpandedMesh, an_expanded_mesh, expanding
@@ -15,7 +18,7 @@ def test_a_service_without_address_gets_one(ips: tuple[str, ...]) -> None:
     found = addresses(an_expanded_mesh(a_service("a", ips=ips), a_service("b", ips=ips)))
     assert found["a"] != found["b"]
     for (address,) in found.values():
-        assert address.startswith("10.96.")
+        assert ip_address(address) in ip_network(MeshSettings().service_range)
 
 
 @pytest.mark.proves("EX-31")
