@@ -2,7 +2,7 @@
 
 Namespaces and Gateways come in; the local network, the gateway of each network and one workload
 per gateway go out, to the rules of services, waypoints and workloads.
-docs/protocol/networks.md, NW-1 to NW-7.
+docs/protocol/networks.md, NW-1 to NW-8.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.settings import MeshSettings
-from controlplane.model.names import Name
+from controlplane.model.names import Name, ObjectReference
 from controlplane.model.network import NetworkAddress, address_from_text
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.workload import GatewayAddress, NamespacedHostname, Workload
@@ -43,12 +43,21 @@ class NetworkGateway:
     account.
     """
 
-    network: str
+    key: GatewayKey
     value: str
     address: bytes | None
     port: int
-    namespace: str
     service_account: str
+
+    @property
+    def network(self) -> str:
+        """Return the network that is entered."""
+        return self.key.network
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace of the Gateway and its service account."""
+        return self.key.namespace
 
     @property
     def uid(self) -> str:
@@ -106,27 +115,40 @@ def build_networks(
 
     destinations = graph.derive("network gateway addresses", networks, destination)
 
-    def workload(fetch: Fetch, gateway: NetworkGateway) -> Mapping[str, Workload]:
-        return {
-            gateway.uid: Workload(
-                uid=gateway.uid,
-                name=gateway.uid,
-                namespace=gateway.namespace,
-                addresses=() if gateway.address is None else (gateway.address,),
-                hostname=gateway.value if gateway.address is None else "",
-                network=gateway.network,
-                trust_domain=membership.trust_domain(fetch),
-                service_account=gateway.service_account,
-            )
-        }
+    by_uid = gateways.index("network gateways by uid", lambda value: (value.uid,))
+    uids = graph.distinct("network gateway uids", by_uid)
+
+    def workload(fetch: Fetch, uid: str) -> Workload:
+        gateway = fetch.where(by_uid, uid)[0]
+        return Workload(
+            uid=uid,
+            name=uid,
+            namespace=gateway.namespace,
+            addresses=() if gateway.address is None else (gateway.address,),
+            hostname=gateway.value if gateway.address is None else "",
+            network=gateway.network,
+            trust_domain=membership.trust_domain(fetch),
+            service_account=gateway.service_account,
+        )
+
+    def repetitions(fetch: Fetch, uid: str) -> Mapping[ProblemKey, Problem]:
+        first, *others = fetch.where(by_uid, uid)
+        problems = (_repetition(other.key, first.key) for other in others)
+        return {problem_key(problem): problem for problem in problems}
 
     return Networks(
         locals=locals_,
         gateways=gateways,
         destinations=destinations,
-        workloads=graph.derive_many("network gateway workloads", gateways, workload),
-        problems=graph.derive_many(
-            "network gateway problems", membership.gateways, lambda _, gateway: problems_of(gateway)
+        workloads=graph.derive("network gateway workloads", uids, workload),
+        problems=graph.union(
+            "network gateway problems",
+            graph.derive_many(
+                "unusable network gateways",
+                membership.gateways,
+                lambda _, gateway: problems_of(gateway),
+            ),
+            graph.derive_many("repeated network gateways", uids, repetitions),
         ),
         system_namespace=system,
     )
@@ -147,12 +169,12 @@ def gateways_of(gateway: Gateway) -> Mapping[GatewayKey, NetworkGateway]:
         # The Gateway API says an address without a type is an IP address.
         if not is_hostname and (given.type not in {"", "IPAddress"} or address is None):
             continue
-        found[GatewayKey(network, namespace, name, position)] = NetworkGateway(
-            network=network,
+        key = GatewayKey(network, namespace, name, position)
+        found[key] = NetworkGateway(
+            key=key,
             value=given.value,
             address=None if is_hostname else address,
             port=port,
-            namespace=namespace,
             service_account=account,
         )
     return found
@@ -186,6 +208,16 @@ def problems_of(gateway: Gateway) -> Mapping[ProblemKey, Problem]:
         and (given.type not in {"", "IPAddress"} or address_from_text(given.value) is None)
     )
     return {problem_key(problem): problem for problem in found}
+
+
+def _repetition(key: GatewayKey, first: GatewayKey) -> Problem:
+    return Problem(
+        severity=Severity.WARNING,
+        code="network-gateway.repeated-address",
+        message=f"Gateway {first.namespace}/{first.name} has this address and port already",
+        object=ObjectReference("Gateway", key.namespace, key.name),
+        field=f"status.addresses[{key.position}]",
+    )
 
 
 def _hbone_port(gateway: Gateway) -> int:

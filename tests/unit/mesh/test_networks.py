@@ -150,3 +150,26 @@ def test_a_network_gateway_is_a_workload() -> None:
     assert by_name.addresses == ()
     assert by_name.hostname == "w.example"
     assert by_name.service_account == "door"
+
+
+@pytest.mark.proves("NW-8")
+@pytest.mark.refutes("NW-8")
+def test_the_first_gateway_with_an_address_stands_for_it() -> None:
+    mesh = Mesh()
+    account = {"gateway.istio.io/service-account": "second"}
+    east, west = a_remote("east"), a_remote("west", annotations=account)
+    mesh.apply(
+        [west, a_remote("other-port", listeners=(Listener(name="x", port=1, protocol="HBONE"),))]
+    )
+    assert mesh.problems() == []
+    assert len(mesh.world.workloads) == 2
+    mesh.apply([east])
+    found = workloads_of(mesh)["NetworkGateway/far/9.9.9.9/15108"]
+    assert found.service_account == "east-istio-remote"
+    [problem] = mesh.problems()
+    assert problem.code == "network-gateway.repeated-address"
+    assert str(problem.object) == "Gateway edge/west"
+    mesh.apply([], removed=[("Gateway", east.key)])
+    assert mesh.problems() == []
+    found = workloads_of(mesh)["NetworkGateway/far/9.9.9.9/15108"]
+    assert found.service_account == "second"
