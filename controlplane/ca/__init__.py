@@ -1,0 +1,1 @@
+"""The certificate authority: who may have a certificate, and signing it."""
