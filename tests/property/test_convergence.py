@@ -3,14 +3,17 @@
 Manifests change, clients read slowly, lose their connection with requests and responses under way,
 and come back. In the end a client knows what one knows that is told the final manifests at once;
 it has rejected nothing, and the auditor saw no unsafe moment.
+
+A small mesh with a few forms of each object makes it likely that changes meet each other.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.lab.ztunnel.session import Applied
+from controlplane.manifests.core import Node, Pod, Service
 from controlplane.manifests.istio import AuthorizationRule, Source
 from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.reading import identity_of
@@ -29,149 +32,128 @@ from tests.support.builders import (
 from tests.support.convergence import Link, Serving
 from tests.support.wire import uid_of
 
-NAMESPACES = ["default", "other"]
-NODES = ["n1", "n2"]
-LABELS = [{}, {"app": "a"}, {"app": "b"}, {"app": "a", "istio.io/use-waypoint": "waypoint"}]
+A, B = {"app": "a"}, {"app": "b"}
+BOUND = {"istio.io/use-waypoint": "waypoint"}
 ANYBODY = (AuthorizationRule(),)
 SLEEP = (AuthorizationRule(sources=(Source(service_accounts=("sleep",)),)),)
+ROOT = "istio-system"
 
-namespace = st.sampled_from(NAMESPACES)
-labels = st.sampled_from(LABELS)
-selector = st.sampled_from([None, {"app": "a"}, {"app": "b"}, {}])
 
-manifests: st.SearchStrategy[Manifest] = st.one_of(
-    st.builds(
-        lambda name, labels: a_namespace(name, labels=labels),
-        namespace,
-        st.sampled_from([{}, {"istio.io/use-waypoint": "waypoint"}]),
+def pod(name: str, namespace: str, labels: dict[str, str], node: str, *, ready: bool = True) -> Pod:
+    return a_pod(
+        name, namespace, labels=labels, node=node, ready=ready, ips=["10.0.0.1"], annotations=HBONE
+    )
+
+
+def web(selector: dict[str, str], *, unready: bool = False, bound: bool = False) -> Service:
+    return a_service(
+        "web",
+        selector=selector,
+        publish_not_ready_addresses=unready,
+        labels=BOUND if bound else {},
+    )
+
+
+def node(zone: str) -> Node:
+    return a_node("n1", labels={"topology.kubernetes.io/zone": zone})
+
+
+OBJECTS: list[tuple[Manifest, ...]] = [
+    (
+        pod("p1", "default", A, "n1"),
+        pod("p1", "default", A, "n1", ready=False),
+        pod("p1", "default", B, "n1"),
+        pod("p1", "default", A | BOUND, "n2"),
     ),
-    st.builds(
-        lambda name, zone: a_node(name, labels={"topology.kubernetes.io/zone": zone}),
-        st.sampled_from(NODES),
-        st.sampled_from(["z1", "z2"]),
+    (pod("p2", "default", A, "n2"), pod("p2", "default", A, "n1"), pod("p2", "default", B, "n1")),
+    (pod("p3", "other", A, "n1"), pod("p3", "other", {}, "n2")),
+    (web(A), web(A, unready=True), web(B), web(A, bound=True)),
+    (a_service("db", "other", selector=A), a_service("db", "other", selector=B)),
+    (
+        an_authorization_policy("x", selector=A, action="DENY", rules=ANYBODY),
+        an_authorization_policy("x", selector=B, action="DENY", rules=ANYBODY),
+        an_authorization_policy("x", selector=A, action="ALLOW", rules=SLEEP),
+        an_authorization_policy("x", rules=SLEEP),
     ),
-    *[
-        st.builds(
-            lambda name, where, labels, node, ready, ip: a_pod(
-                name,
-                where,
-                labels=labels,
-                node=node,
-                ready=ready,
-                ips=[ip],
-                annotations=HBONE,
-            ),
-            st.sampled_from(["p1", "p2", "p3"]),
-            namespace,
-            labels,
-            st.sampled_from(NODES),
-            st.booleans(),
-            st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
-        )
-    ]
-    * 3,
-    *[
-        st.builds(
-            lambda name, where, selector, labels, unready: a_service(
-                name,
-                where,
-                selector=selector,
-                labels=labels,
-                publish_not_ready_addresses=unready,
-            ),
-            st.sampled_from(["web", "db"]),
-            namespace,
-            st.sampled_from([{"app": "a"}, {"app": "b"}]),
-            labels,
-            st.booleans(),
-        )
-    ]
-    * 2,
-    *[
-        st.builds(
-            lambda name, where, selector, action, rules: an_authorization_policy(
-                name, where, selector=selector, action=action, rules=rules
-            ),
-            st.sampled_from(["x", "y"]),
-            st.sampled_from([*NAMESPACES, "istio-system"]),
-            selector,
-            st.sampled_from(["ALLOW", "DENY"]),
-            st.sampled_from([(), ANYBODY, SLEEP]),
-        )
-    ]
-    * 2,
-    st.builds(
-        lambda where, selector, mode, ports: a_peer_authentication(
-            "default" if selector is None else "special",
-            where,
-            selector=selector,
-            mode=mode,
-            port_modes=ports,
-        ),
-        st.sampled_from([*NAMESPACES, "istio-system"]),
-        st.sampled_from([None, {"app": "a"}]),
-        st.sampled_from(["STRICT", "PERMISSIVE", "UNSET"]),
-        st.sampled_from([{}, {8080: "STRICT"}, {8080: "PERMISSIVE"}]),
+    (
+        an_authorization_policy("y", ROOT, selector=A, rules=SLEEP),
+        an_authorization_policy("y", ROOT, rules=SLEEP),
+        an_authorization_policy("y", ROOT, selector={}, action="DENY"),
     ),
-    st.builds(lambda where: a_waypoint("waypoint", where), namespace),
-    st.builds(lambda where: a_service("waypoint", where, selector={"app": "waypoint"}), namespace),
-    st.builds(
-        lambda where, labels, address: a_workload_entry(
-            "machine", where, labels=labels, address=address
-        ),
-        namespace,
-        labels,
-        st.sampled_from(["10.1.0.1", "", "machine.example"]),
+    (an_authorization_policy("z", "other", rules=SLEEP),),
+    (a_peer_authentication(mode="STRICT"), a_peer_authentication(mode="PERMISSIVE")),
+    (
+        a_peer_authentication("w", selector=A, mode="STRICT", port_modes={8080: "PERMISSIVE"}),
+        a_peer_authentication("w", selector=A, mode="PERMISSIVE", port_modes={8080: "STRICT"}),
+        a_peer_authentication("w", selector=B, mode="STRICT"),
     ),
-    st.builds(
-        lambda where, host: a_service_entry("entry", where, hosts=[host]),
-        namespace,
-        st.sampled_from(["example.com", "web.default.svc.cluster.local"]),
+    (a_peer_authentication("mesh", ROOT, mode="STRICT"),),
+    (a_namespace("default"), a_namespace("default", labels=BOUND)),
+    (a_waypoint("waypoint"),),
+    (a_service("waypoint", selector={"app": "waypoint"}, ips=["10.96.0.9"]),),
+    (node("z1"), node("z2")),
+    (a_workload_entry("machine", labels=A), a_workload_entry("machine", labels=B, address="")),
+    (
+        a_service_entry("entry", hosts=["web.default.svc.cluster.local"]),
+        a_service_entry("entry", hosts=["example.com"]),
     ),
+]
+KEYS = ["default/web.default.svc.cluster.local", "/10.0.0.1", uid_of("p1"), uid_of("p3", "other")]
+
+edits = st.tuples(st.integers(0, len(OBJECTS) - 1), st.integers(-1, 3))
+"""Which object takes which form; -1 removes it."""
+moves = st.sampled_from(["wait", "wait", "step", "step", "settle", "reconnect"])
+Edit = tuple[int, int]
+Round = tuple[list[Edit], tuple[str, str, str], str | None]
+rounds: st.SearchStrategy[Round] = st.tuples(
+    st.lists(edits, max_size=3),
+    st.tuples(moves, moves, moves),
+    st.sampled_from([None, None, *KEYS]),
 )
-Change = tuple[str, Any]
-changes: st.SearchStrategy[Change] = st.one_of(
-    st.tuples(st.just("put"), st.lists(manifests, min_size=1, max_size=4)),
-    st.tuples(st.just("put"), st.lists(manifests, min_size=1, max_size=4)),
-    st.tuples(st.just("remove"), st.lists(manifests, min_size=1, max_size=4)),
-    st.tuples(st.just("upload"), st.tuples(st.integers(0, 2), st.integers(0, 3))),
-    st.tuples(st.just("download"), st.tuples(st.integers(0, 2), st.integers(0, 2))),
-    st.tuples(st.just("settle"), st.integers(0, 2)),
-    st.tuples(st.just("reconnect"), st.integers(0, 2)),
-    st.tuples(
-        st.just("demand"),
-        st.sampled_from(["default/web.default.svc.cluster.local", "/10.0.0.1", uid_of("p1")]),
-    ),
-)
+histories = st.lists(rounds, min_size=1, max_size=12)
 
 
-def play(history: Sequence[Change]) -> tuple[Serving, list[Link]]:
+def commit(serving: Serving, changes: Sequence[Edit]) -> None:
+    """Commit the last form that is given of each object."""
+    wanted = dict(changes)
+    put = [
+        OBJECTS[which][form % len(OBJECTS[which])] for which, form in wanted.items() if form >= 0
+    ]
+    gone = [identity_of(OBJECTS[which][0]) for which, form in wanted.items() if form < 0]
+    serving.change(put, gone)
+
+
+def move(link: Link, how: str) -> None:
+    match how:
+        case "step":
+            link.download(1)
+            link.upload(1)
+        case "settle":
+            link.settle()
+        case "reconnect":
+            link.reconnect()
+    # The server sends what it may as soon as it may.
+    link.upload(0)
+
+
+def play(history: Sequence[Round]) -> tuple[Serving, list[Link]]:
     """Play a history before three clients: one node's, the whole mesh's, and one on demand."""
     serving = Serving()
+    commit(serving, [(which, 0) for which in range(len(OBJECTS))])
     links = [Link(serving, "n1"), Link(serving), Link(serving, "n1", on_demand=True)]
-    for what, argument in history:
-        match what:
-            case "put":
-                serving.change(argument)
-            case "remove":
-                serving.change((), map(identity_of, argument))
-            case "upload":
-                links[argument[0]].upload(argument[1])
-            case "download":
-                links[argument[0]].download(argument[1])
-            case "settle":
-                links[argument].settle()
-            case "reconnect":
-                links[argument].reconnect()
-            case "demand":
-                links[2].demand(argument)
+    for changes, how, key in history:
+        commit(serving, changes)
+        if key is not None:
+            links[2].demand(key)
+        for link, each in zip(links, how, strict=True):
+            move(link, each)
     for link in links:
         link.settle()
     return serving, links
 
 
-@given(st.lists(changes, max_size=25))
-def test_every_client_converges_safely(history: list[Change]) -> None:
+@given(histories)
+def test_every_client_converges_safely(history: list[Round]) -> None:
     serving, links = play(history)
     for link in links:
         assert link.client.nacks == []
@@ -191,42 +173,29 @@ def test_every_client_converges_safely(history: list[Change]) -> None:
     assert here <= view.workloads.keys()
 
 
-@given(st.lists(changes, max_size=15))
+@given(histories)
 def test_a_client_that_knows_everything_is_told_nothing_when_it_comes_back(
-    history: list[Change],
+    history: list[Round],
 ) -> None:
     _, links = play(history)
     for link in links[:2]:
         before = link.client.state.view()
+        told = list[Applied]()
+        link.client.observer = told.append
         link.reconnect()
         link.settle()
         assert link.client.state.view() == before
-        assert link.client.last is not None
-        assert link.client.last.response.names == ()
+        assert [applied.response.names for applied in told] == [(), ()]
 
 
-def test_the_histories_reach_what_they_are_about() -> None:
-    """A typical history leaves workloads with policies, endpoints and a waypoint to know."""
-    pod = a_pod("p1", labels={"app": "a"}, node="n1", annotations=HBONE)
-    _, links = play(
-        [
-            (
-                "put",
-                [
-                    a_namespace("default", labels={"istio.io/use-waypoint": "waypoint"}),
-                    pod,
-                    a_service("web", selector={"app": "a"}),
-                    a_waypoint("waypoint"),
-                    a_service("waypoint", selector={"app": "waypoint"}),
-                    an_authorization_policy("x", selector={"app": "a"}, action="DENY"),
-                ],
-            )
-        ]
-    )
-    state = links[0].client.state
-    (workload,) = state.workloads.by_uid.values()
-    assert workload.authorization_policies == ("default/x",)
-    assert set(state.policies.by_name) == {"default/x"}
-    web = next(service for service in state.services.by_key.values() if service.name == "web")
-    assert web.waypoint is not None
-    assert [each.uid for each in state.services.endpoints(web.key)] == [workload.uid]
+def test_the_mesh_of_the_histories_has_what_they_are_about() -> None:
+    _, links = play([([(11, 1)], ("settle", "settle", "settle"), None)])
+    local, everything, on_demand = (link.client.state for link in links)
+    workload = local.workloads.by_uid[uid_of("p1")]
+    assert workload.authorization_policies
+    assert set(workload.authorization_policies) <= set(local.policies.by_name)
+    assert len(local.policies.by_name) <= len(everything.policies.by_name)
+    found = next(service for service in local.services.by_key.values() if service.name == "web")
+    assert found.waypoint is not None
+    assert workload.uid in {each.uid for each in local.services.endpoints(found.key)}
+    assert uid_of("p2") not in on_demand.workloads.by_uid

@@ -147,7 +147,15 @@ class Link:
         self._server = Session(self._serving.catalog, XdsSettings(), self._clock)
 
     def demand(self, key: str) -> None:
-        self._requests.append(self.client.demand(key))
+        """Ask for a key, as a node proxy does when it holds nothing of that name or address."""
+        held = self.client.state
+        addresses = {
+            str(address)
+            for workload in held.workloads.by_uid.values()
+            for address in workload.network_addresses
+        }
+        if key not in {*held.workloads.by_uid, *map(str, held.services.by_key), *addresses}:
+            self._requests.append(self.client.demand(key))
 
     def upload(self, count: int) -> None:
         """Let the server have some requests and answer."""
