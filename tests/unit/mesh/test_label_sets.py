@@ -14,7 +14,7 @@ def test_equal_label_sets_are_one_object() -> None:
 
 def test_label_sets_are_ordered_by_namespace_then_labels() -> None:
     wanted = [label_set("a", {"x": "2"}), label_set("b", {}), label_set("b", {"x": "1"})]
-    assert sorted(reversed(wanted)) == wanted
+    assert sorted([wanted[2], wanted[0], wanted[1]]) == wanted
 
 
 def test_label_sets_that_nobody_uses_are_forgotten() -> None:
