@@ -118,6 +118,11 @@ class Catalog:
             addresses.listen(self._lookup.published)
         return self._lookup
 
+    def release(self) -> None:
+        """Let go of whole states kept for fresh clients; a hint that none have come for a while."""
+        for view in self._views.values():
+            view.release()
+
     def _view(self, name: tuple[str, str | None, bool], keys: Sequence[TableKey]) -> View:
         node = name[1]
         if node is None and name in self._views:

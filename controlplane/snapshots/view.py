@@ -5,6 +5,7 @@ resources.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping
+from itertools import chain
 from weakref import WeakValueDictionary
 
 from controlplane.encode.resource import Resource
@@ -15,7 +16,7 @@ Form = Callable[[Resource], Resource | None]
 """How clients of a view see a resource; None hides it."""
 
 _KEPT = 16
-"""Small frames of the current commit that stay although nobody holds them."""
+"""Frames of the current commit that stay although nobody holds them, one large one among them."""
 
 
 class View:
@@ -88,9 +89,13 @@ class View:
         frame = yield from build_frame(commit, updates, tuple(removed))
         if commit == self._shared_at:
             self._shared[since] = frame
-            if frame.size <= PIECE_BYTES and len(self._kept) < _KEPT:
+            if since == FRESH or (frame.size <= PIECE_BYTES and len(self._kept) < _KEPT):
                 self._kept[since] = frame
         return frame
+
+    def release(self) -> None:
+        """Let go of the whole state, which is kept for the next fresh client."""
+        self._kept.pop(FRESH, None)
 
     def removed(self, since: int, until: int) -> list[str]:
         """Return names whose removal is newer than ``since``, not newer than ``until``, and lasts.
@@ -131,7 +136,7 @@ class View:
             version = known.get(resource.name, "")
             if not version or version != resource.version:
                 updates.append(resource)
-        for number, name in enumerate([*known, *asked]):
+        for number, name in enumerate(chain(known, asked)):
             if number % (4 * SLICE) == 4 * SLICE - 1:
                 yield
             if name not in live:

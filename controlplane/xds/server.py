@@ -36,6 +36,9 @@ from controlplane.xds.transport import Transport
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
+# Seconds after the last new stream for which the whole state stays at hand for the next one.
+_FIRST_SYNCS_LAST = 10.0
+
 # Missing from the type stubs.
 _END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
 
@@ -80,6 +83,7 @@ class XdsServer:
         self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
         self._numbers = count(1)
         self._streams: dict[Stream, float] = {}
+        self._last_opened: float | None = None
         self._is_draining = False
         self._server: grpc.aio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -146,6 +150,7 @@ class XdsServer:
             hold=self._settings.first_sync_hold,
         )
         spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret
+        self._last_opened = self._clock.monotonic()
         self._streams[stream] = self._clock.monotonic() + self._settings.connection_age * spread
         self.fleet.add(session)
         ending = "the connection was lost"
@@ -170,6 +175,9 @@ class XdsServer:
         while True:
             await self._clock.sleep(self._settings.tick)
             now = self._clock.monotonic()
+            if self._last_opened is not None and now - self._last_opened > _FIRST_SYNCS_LAST:
+                self._last_opened = None
+                self._catalog.release()
             for stream, until in tuple(self._streams.items()):
                 reason = "connection age reached" if now >= until else stream.session.ending()
                 if reason is not None:

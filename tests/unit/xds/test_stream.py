@@ -35,8 +35,10 @@ class Queues:
         self.sent: asyncio.Queue[bytes] = asyncio.Queue()
         self.open = asyncio.Event()
         self.open.set()
+        self.sending = asyncio.Event()
 
     async def send(self, message: bytes) -> None:
+        self.sending.set()
         await self.open.wait()
         self.sent.put_nowait(message)
 
@@ -91,8 +93,7 @@ async def test_it_ends_when_told_to_even_in_the_middle_of_a_write() -> None:
     stream = a_stream(a_catalog(POD), transport)
     async with running(stream) as task:
         transport.request(introduced(a_request(), kind="waypoint"))
-        while not stream.session.subscriptions:
-            await asyncio.sleep(0)
+        await transport.sending.wait()
         stream.end("shutting down")
         stream.end("again")
         assert await task == "shutting down"
@@ -113,8 +114,8 @@ async def test_a_slow_first_sync_gives_its_place_back() -> None:
     first = introduced(a_request(), kind="waypoint")
     async with running(a_stream(catalog, slow, places)):
         slow.request(first)
-        while not places.locked():
-            await asyncio.sleep(0)
+        await slow.sending.wait()
+        assert places.locked()
         async with running(a_stream(catalog, quick, places)):
             quick.request(first)
             assert len(await quick.sent.get()) > 10_000
