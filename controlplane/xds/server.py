@@ -219,7 +219,7 @@ class XdsServer:
             self._observer.refused(transport.peer, str(error))
             await context.abort(grpc.StatusCode[error.status], str(error))
         except Exception:  # noqa: BLE001 - one stream must not take others down; it is logged
-            _log.exception("stream failed", peer=transport.peer)
+            _log.exception("stream.failed", peer=transport.peer)
             self._observer.refused(transport.peer, "internal error")
             await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
