@@ -100,17 +100,28 @@ OBJECTS: list[tuple[Manifest, ...]] = [
 ]
 KEYS = ["default/web.default.svc.cluster.local", "/10.0.0.1", uid_of("p1"), uid_of("p3", "other")]
 
-edits = st.tuples(st.integers(0, len(OBJECTS) - 1), st.integers(-1, 3))
-"""Which object takes which form; -1 removes it."""
 moves = st.sampled_from(["wait", "wait", "step", "step", "settle", "reconnect"])
 Edit = tuple[int, int]
+"""Which object takes which form; -1 removes it."""
 Round = tuple[list[Edit], tuple[str, str, str], str | None]
-rounds: st.SearchStrategy[Round] = st.tuples(
-    st.lists(edits, max_size=3),
-    st.tuples(moves, moves, moves),
-    st.sampled_from([None, None, *KEYS]),
+
+
+def rounds_about(objects: list[int]) -> st.SearchStrategy[list[Round]]:
+    """Return histories in which only some objects change, so that their changes meet."""
+    return st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.sampled_from(objects), st.integers(-1, 3)), max_size=3),
+            st.tuples(moves, moves, moves),
+            st.sampled_from([None, None, *KEYS]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+
+
+histories = st.lists(st.integers(0, len(OBJECTS) - 1), unique=True, min_size=1, max_size=5).flatmap(
+    rounds_about
 )
-histories = st.lists(rounds, min_size=1, max_size=12)
 
 
 def commit(serving: Serving, changes: Sequence[Edit]) -> None:

@@ -106,7 +106,7 @@ class Server:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.nonce = 0
-        self.expected: dict[str, dict[str, str]] = {}
+        self.expected: dict[tuple[str, str], dict[str, str]] = {}
 
     def connect(self, world: World) -> None:
         requests = [a_request(data) for data in self.session.connect()]
@@ -144,7 +144,8 @@ class Server:
             return
         self.nonce += 1
         current = versions(world, kind)
-        self.expected[str(self.nonce)] = current
+        for each in (ADDRESS, AUTHORIZATION):
+            self.expected[each, str(self.nonce)] = versions(world, each)
         data = a_response(
             *(a_resource(world[name], version=current[name]) for name in changed),
             removed=gone,
@@ -158,8 +159,8 @@ def audited() -> tuple[Server, Auditor]:
     session = Session(NodeIdentity())
     server = Server(session)
 
-    def expected(response: Response) -> dict[str, str] | None:
-        return server.expected.get(response.nonce)
+    def expected(type_url: str, response: Response) -> dict[str, str] | None:
+        return server.expected.get((type_url, response.nonce))
 
     auditor = Auditor(expected=expected)
     auditor.watch(session)

@@ -195,10 +195,11 @@ class Link:
             ):
                 yield name
 
-    def _expected(self, response: Decoded) -> Versions | None:
-        if self.client.on_demand and response.type_url == ADDRESS_TYPE:
+    def _expected(self, type_url: str, response: Decoded) -> Versions | None:
+        if type_url == response.type_url == ADDRESS_TYPE and self.client.on_demand:
             return None
-        return self._serving.versions(self._sent[response.type_url], response.type_url, self.node)
+        commit = self._commit if type_url != response.type_url else self._sent[type_url]
+        return self._serving.versions(commit, type_url, self.node)
 
 
 def _policy_of(resource: Resource) -> Any:

@@ -14,6 +14,7 @@ from enum import Enum
 from controlplane.lab.ztunnel.authorization import Authorization
 from controlplane.lab.ztunnel.decode import (
     ADDRESS_TYPE,
+    AUTHORIZATION_TYPE,
     Response,
     Update,
 )
@@ -61,6 +62,10 @@ def listed_policies(workload: Workload) -> Iterable[str]:
     return workload.authorization_policies
 
 
+def nothing_known(_type_url: str, _response: Response) -> None:
+    """Return that nothing is known of what a server has."""
+
+
 class Auditor:
     """Watches one session; ``violations`` grow in the order in which they were seen."""
 
@@ -68,13 +73,13 @@ class Auditor:
         self,
         *,
         required: Callable[[Workload], Iterable[str]] = listed_policies,
-        expected: Callable[[Response], Mapping[str, str] | None] | None = None,
+        expected: Callable[[str, Response], Mapping[str, str] | None] = nothing_known,
     ) -> None:
         """Take what may be known of the server's side.
 
         ``required`` names the policies that must be held while a workload is. ``expected`` gives
-        version by name of everything of the response's type, as it is when the change which the
-        response belongs to is complete, or None when that is not known.
+        version by name of everything of a type that the client should hold when the change which
+        a response belongs to is complete, or None when that is not known.
         """
         self.violations: list[Violation] = []
         self._required = required
@@ -122,20 +127,25 @@ class Auditor:
         if session is None or response.type_url not in TYPES:
             return
         yield from self._policy_faults(session, response)
-        expected = None if self._expected is None else self._expected(response)
-        if expected is None:
-            return
-        refused = {rejection.name for rejection in response.rejections}
-        retained = session.retained(response.type_url)
-        late = sorted(
-            name
-            for name, version in expected.items()
-            if retained.get(name) != version and name not in refused
-        )
+        if response.type_url == ADDRESS_TYPE:
+            for name in self._late(session, AUTHORIZATION_TYPE, response):
+                yield Fault.POLICY_AFTER_WORKLOAD, name
+        late = self._late(session, response.type_url, response)
         if late and applied.is_first:
             yield Fault.SPLIT_FIRST_RESPONSE, ", ".join(late)
         elif late and response.removed:
             yield Fault.REMOVAL_BEFORE_UPDATE, ", ".join(late)
+
+    def _late(self, session: Session, type_url: str, response: Response) -> list[str]:
+        """Return the names of a type that should be held in their version now, and are not."""
+        expected = self._expected(type_url, response) or {}
+        refused = {rejection.name for rejection in response.rejections}
+        retained = session.retained(type_url)
+        return sorted(
+            name
+            for name, version in expected.items()
+            if retained.get(name) != version and name not in refused
+        )
 
     def _policy_faults(self, session: Session, response: Response) -> Iterable[tuple[Fault, str]]:
         state, node = session.state, session.node.node_name

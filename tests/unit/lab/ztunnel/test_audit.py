@@ -7,6 +7,7 @@ from controlplane.lab.ztunnel.node import NodeIdentity
 from controlplane.lab.ztunnel.session import Session
 from tests.support.wire import (
     ADDRESS,
+    AUTHORIZATION,
     a_policy,
     a_resource,
     a_response,
@@ -30,7 +31,11 @@ def faults(
     """
     session = Session(NodeIdentity(node_name=node))
     known = expected or {}
-    auditor = Auditor(expected=lambda response: known.get(response.nonce))
+    auditor = Auditor(
+        expected=lambda type_url, response: (
+            known.get(response.nonce) if type_url == response.type_url else None
+        )
+    )
     auditor.watch(session)
     session.connect()
     for step in script:
@@ -70,6 +75,20 @@ def test_required_policies_may_be_more_than_the_listed_ones() -> None:
     assert violation.fault is Fault.POLICY_AFTER_WORKLOAD
     assert violation.subject == f"{uid_of('a')} needs default/all"
     assert str(violation).endswith("(stream 1, Address 1)")
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_policy_in_an_older_version_than_the_workloads_need(version: str) -> None:
+    session = Session(NodeIdentity(node_name="n1"))
+    auditor = Auditor(
+        expected=lambda type_url, _: {"default/p": version} if type_url == AUTHORIZATION else None
+    )
+    session.connect()
+    session.receive(policies(POLICY))
+    auditor.watch(session)
+    session.receive(a_response(LISTING))
+    found = [violation.fault for violation in auditor.violations]
+    assert found == ([] if version == "1" else [Fault.POLICY_AFTER_WORKLOAD])
 
 
 @pytest.mark.proves("ZT-51")
