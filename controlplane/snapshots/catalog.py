@@ -4,7 +4,7 @@ The pipeline stages the changes of a graph commit and publishes them once; sessi
 what is committed and are woken.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from controlplane.encode.resource import Resource
 from controlplane.snapshots.forms import (
@@ -85,7 +85,7 @@ class Catalog:
 
     def addresses(self) -> View:
         """Return the view of every workload and service of the mesh."""
-        return self._view((ADDRESSES.type_url, None, False), (ADDRESSES,))
+        return self._view((ADDRESSES.type_url, None, False), ADDRESSES)
 
     def legacy_workloads(self) -> View:
         """Return the view of every workload, as messages of type istio.workload.Workload."""
@@ -104,11 +104,22 @@ class Catalog:
 
         ``knows_dry_run`` says that the client does not enforce a policy marked dry-run.
         """
+        name = (AUTHORIZATIONS.type_url, node, knows_dry_run)
         if node is None:
-            keys: tuple[TableKey, ...] = (AUTHORIZATIONS,)
-        else:
-            keys = (GLOBAL_AUTHORIZATIONS, node_authorizations(node))
-        return self._view((AUTHORIZATIONS.type_url, node, knows_dry_run), keys)
+            return self._view(name, AUTHORIZATIONS)
+        own = node_authorizations(node)
+
+        def tables() -> tuple[Table, ...]:
+            shared, local = self._tables[GLOBAL_AUTHORIZATIONS], self._tables.get(own)
+            return (shared,) if local is None else (shared, local)
+
+        # Not kept: there is one client per node, and nodes come and go.
+        return View(
+            tables,
+            lambda: self.commit,
+            form=None if knows_dry_run else understood_without_dry_run,
+            forgotten=lambda: self._forgotten,
+        )
 
     def lookup(self) -> Lookup:
         """Return the look-up of addresses, built when somebody asks for the first time."""
@@ -123,20 +134,17 @@ class Catalog:
         for view in self._views.values():
             view.release()
 
-    def _view(self, name: tuple[str, str | None, bool], keys: Sequence[TableKey]) -> View:
-        node = name[1]
-        if node is None and name in self._views:
-            return self._views[name]
-        hides_dry_run = name[0] == AUTHORIZATIONS.type_url and not name[2]
-        view = View(
-            lambda: tuple(self._tables[key] for key in keys if key in self._tables),
-            lambda: self.commit,
-            form=understood_without_dry_run if hides_dry_run else None,
-            forgotten=lambda: self._forgotten if node is not None else 0,
-        )
-        if node is None:
-            self._views[name] = view
-        return view
+    def _view(self, name: tuple[str, str | None, bool], key: TableKey) -> View:
+        found = self._views.get(name)
+        if found is None:
+            tables = (self._tables[key],)
+            hides_dry_run = key == AUTHORIZATIONS and not name[2]
+            found = self._views[name] = View(
+                lambda: tables,
+                lambda: self.commit,
+                form=understood_without_dry_run if hides_dry_run else None,
+            )
+        return found
 
     def _note_empty(self, key: TableKey) -> None:
         """Forget the tables of nodes that have been without policies the longest."""

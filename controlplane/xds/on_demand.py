@@ -34,7 +34,6 @@ class OnDemandSubscription(Subscription):
         clock: Clock,
     ) -> None:
         super().__init__(type_url, nonces=nonces, clock=clock)
-        self.may_start = False
         self._view = view
         self._lookup = lookup
         self._node = node

@@ -111,7 +111,7 @@ class Session:
         Requests and commits may come in while the iterator is paused.
         """
         progress = True
-        while progress:
+        while progress and self.has_work():
             progress = False
             for subscription in self._in_order():
                 response = yield from subscription.next_response()
@@ -130,10 +130,9 @@ class Session:
     def has_work(self) -> bool:
         """Return whether ``responses`` may yield something. Cost: O(1)."""
         commit = self._catalog.commit
-        return any(
-            subscription.is_behind(commit)
+        return not all(
+            subscription.is_settled(commit) or subscription.is_in_flight
             for subscription in self.subscriptions.values()
-            if not (isinstance(subscription, UnservedSubscription) and subscription.due is None)
         )
 
     def ending(self) -> str | None:
@@ -151,16 +150,17 @@ class Session:
 
     def _in_order(self) -> Iterator[Subscription]:
         """Yield subscriptions in the order that is safe, with what each may send brought up."""
+        commit = self._catalog.commit
         policies = self._policies()
-        if policies is not None:
+        if policies is not None and not policies.is_settled(commit):
             policies.removable_until = self._removable_until(policies)
             yield policies
         for type_url in _ADDRESS_TYPES:
             subscription = self.subscriptions.get(type_url)
-            if isinstance(subscription, WildcardSubscription | OnDemandSubscription):
+            if subscription is not None and not subscription.is_settled(commit):
                 subscription.may_start = self._may_send_addresses()
                 yield subscription
-        if policies is not None:
+        if policies is not None and not policies.is_settled(commit):
             # Addresses may just have moved on without a word; removals follow them.
             policies.removable_until = self._removable_until(policies)
             yield policies

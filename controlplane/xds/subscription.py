@@ -59,6 +59,7 @@ class Subscription:
     """What all subscriptions share: one response in flight, its nonce and its fate.
 
     ``cursor`` is the commit the client has been sent up to, FRESH before the first response.
+    ``may_start`` is set by the session: whether what is committed may be sent already.
     """
 
     def __init__(self, type_url: str, *, nonces: Nonces, clock: Clock) -> None:
@@ -71,6 +72,7 @@ class Subscription:
         self.nonce_acknowledged = ""
         self.commit_sent = FRESH
         self.commit_acknowledged = FRESH
+        self.may_start = True
         self.last_error = ""
         self.rejected: tuple[str, ...] = ()
         self.is_lost = False
@@ -115,9 +117,9 @@ class Subscription:
         """Return whether the next response may hold the whole state of the type."""
         return False
 
-    def is_behind(self, commit: int) -> bool:
-        """Return whether there may be something to send up to ``commit``. Cost: O(1)."""
-        return not self.is_in_flight and (self.due is not None or self.cursor < commit)
+    def is_settled(self, commit: int) -> bool:
+        """Return whether there is nothing to send up to ``commit``. Cost: O(1)."""
+        return self.due is None and self.cursor >= commit
 
     def _sent(self, response: Response) -> Response:
         self.is_in_flight = True
@@ -176,6 +178,10 @@ class Subscription:
 class UnservedSubscription(Subscription):
     """A type we serve nothing of: every request is answered that nothing exists."""
 
+    def is_settled(self, commit: int) -> bool:  # noqa: ARG002 - no commit brings anything
+        """Return whether every request is answered."""
+        return self.due is None
+
     def next_response(self) -> Step:
         """Return an empty response that lists the names asked for as removed."""
         yield from ()
@@ -187,14 +193,10 @@ class UnservedSubscription(Subscription):
 
 
 class WildcardSubscription(Subscription):
-    """Everything of a type that keeps no order of its own: addresses and legacy workloads.
-
-    ``may_start`` is set by the session: whether what is committed may be sent already.
-    """
+    """Everything of a type that keeps no order of its own: addresses and legacy workloads."""
 
     def __init__(self, type_url: str, view: View, *, nonces: Nonces, clock: Clock) -> None:
         super().__init__(type_url, nonces=nonces, clock=clock)
-        self.may_start = False
         self._view = view
         self._pieces: deque[bytes] = deque()
         self._frame: Frame | None = None
@@ -276,7 +278,6 @@ class PolicySubscription(WildcardSubscription):
 
     def __init__(self, type_url: str, view: View, *, nonces: Nonces, clock: Clock) -> None:
         super().__init__(type_url, view, nonces=nonces, clock=clock)
-        self.may_start = True
         self.removable_until = FRESH
         self.removals_sent = FRESH
         self._owed: dict[str, None] = {}
@@ -295,7 +296,15 @@ class PolicySubscription(WildcardSubscription):
             return None
         if self._pieces and self.due is None:
             return self._next_piece()
+        if self.due is None and self._has_nothing_to_remove():
+            self.removals_sent = max(self.removals_sent, self.removable_until)
+            if self.cursor >= self._view.commit:
+                return None
         return (yield from self._begin(self.due))
+
+    def _has_nothing_to_remove(self) -> bool:
+        """Return whether nothing at all changed since removals were last sent. Cost: O(1)."""
+        return not self._owed and not self._view.is_newer(self.removals_sent)
 
     def _begin(self, due: Due | None) -> Step:
         if due is not None:
@@ -309,9 +318,9 @@ class PolicySubscription(WildcardSubscription):
         removed = self._take_removals()
         return self._respond(self.cursor, removed=removed) if removed else None
 
-    def is_behind(self, commit: int) -> bool:
-        """Return whether there is anything to send up to ``commit``, removals included."""
-        return super().is_behind(commit) or (not self.is_in_flight and self.removals_sent < commit)
+    def is_settled(self, commit: int) -> bool:
+        """Return whether there is nothing to send up to ``commit``, removals included."""
+        return super().is_settled(commit) and self.removals_sent >= commit and not self._owed
 
     def _answer(self, due: Due) -> Step:
         """Answer with what exists; what the client must drop is owed until its turn comes."""
