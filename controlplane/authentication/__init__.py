@@ -1,0 +1,1 @@
+"""Who is calling: request headers in, a ``Caller`` out, for certificates and discovery alike."""
