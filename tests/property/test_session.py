@@ -135,7 +135,11 @@ pod_changes = st.tuples(
         st.builds(Pod, st.sampled_from(NODES), st.frozensets(st.integers(0, 3)), st.integers(0, 2)),
     ),
 )
-commits = st.tuples(st.just("commit"), st.lists(st.one_of(policy_changes, pod_changes), max_size=4))
+commits = st.tuples(
+    st.just("commit"),
+    st.lists(st.one_of(policy_changes, pod_changes), max_size=4),
+    st.sampled_from(["send", "settle"]),
+)
 moves = st.sampled_from([("serve",), ("send",), ("read",), ("settle",), ("reconnect",)])
 steps = st.one_of(commits, commits, moves)
 # Most faults show only when something is removed that a client already has.
@@ -154,27 +158,29 @@ def a_mesh(pods: dict[int, Pod | None]) -> Mesh:
 
 def play(mesh: Mesh, connection: Connection, step: Any) -> None:
     match step:
-        case ("commit", changes):
+        case ("commit", changes, move):
             for kind, number, value in changes:
                 objects: dict[int, Any] = mesh.policies if kind == "policy" else mesh.pods
                 objects[number] = value
                 if value is None:
                     del objects[number]
             mesh.commit()
-        case (name,):
-            getattr(connection, name)()
+            getattr(connection, move)()
+        case (move,):
+            getattr(connection, move)()
 
 
 def versions(catalog: Catalog, *keys: TableKey) -> dict[str, str]:
     return {each.name: each.version for key in keys for each in catalog.table(key).resources()}
 
 
-@pytest.mark.parametrize("node", ["", "n1"])
-@pytest.mark.parametrize("piece", [120, 256 * 1024])
-@given(pods=pods, history=st.lists(steps, max_size=25))
-def test_a_client_ends_with_what_is_committed(
-    node: str, piece: int, pods: dict[int, Pod | None], history: list[Any]
+histories = st.lists(steps, max_size=25)
+
+
+def converge(
+    pods: dict[int, Pod | None], history: list[Any], *, node: str = "", piece: int = 120
 ) -> None:
+    """Play a history with frames cut at ``piece`` bytes and compare what the client holds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("controlplane.snapshots.frame.PIECE_BYTES", piece)
         mesh = a_mesh(pods)
@@ -187,6 +193,15 @@ def test_a_client_ends_with_what_is_committed(
     keys = (GLOBAL_AUTHORIZATIONS, node_authorizations(node)) if node else (AUTHORIZATIONS,)
     assert held[ADDRESS_TYPE] == versions(mesh.catalog, ADDRESSES)
     assert held[AUTHORIZATION_TYPE] == versions(mesh.catalog, *keys)
+
+
+@pytest.mark.parametrize("node", ["", "n1"])
+@pytest.mark.parametrize("piece", [120, 256 * 1024])
+@given(pods=pods, history=histories)
+def test_a_client_ends_with_what_is_committed(
+    node: str, piece: int, pods: dict[int, Pod | None], history: list[Any]
+) -> None:
+    converge(pods, history, node=node, piece=piece)
 
 
 @given(pods=pods, history=st.lists(steps, max_size=20))
