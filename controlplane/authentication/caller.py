@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from controlplane.model.names import Name
+
 Metadata = Mapping[str, Sequence[str] | str]
 """Request headers by lower-case name; one that was sent more than once has all its values."""
 
@@ -41,9 +43,14 @@ class Caller:
     kind: CallerKind = CallerKind.CLUSTER_TOKEN
 
     @property
-    def account(self) -> str:
-        """Return ``namespace/service account``, as settings name accounts."""
-        return f"{self.namespace}/{self.service_account}"
+    def account(self) -> Name:
+        """Return the service account, as settings name accounts."""
+        return Name(self.namespace, self.service_account)
+
+    @property
+    def pod(self) -> Name:
+        """Return the name of the pod its token is bound to; nameless when it is not."""
+        return Name(self.namespace, self.pod_name)
 
     @property
     def is_bound_to_pod(self) -> bool:
