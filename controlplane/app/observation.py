@@ -26,6 +26,7 @@ _SHORT_TYPES: Final = {
     "type.googleapis.com/istio.security.Authorization": "wads",
 }
 _NAMES_LOGGED: Final = 10
+_MESSAGE_LOGGED: Final = 1000
 
 log = structlog.get_logger()
 
@@ -85,7 +86,7 @@ class StreamObservation:
             client=client,
             type=short,
             resources=list(names[:_NAMES_LOGGED]),
-            message=message,
+            message=message[:_MESSAGE_LOGGED],
         )
 
 

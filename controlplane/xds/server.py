@@ -42,6 +42,8 @@ _FIRST_SYNCS_LAST = 10.0
 # Missing from the type stubs.
 _END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
 
+_HEADERS_SECONDS = 1.0
+
 _log = structlog.get_logger("xds")
 
 
@@ -215,12 +217,15 @@ class XdsServer:
         transport = _GrpcTransport(context)
         try:
             await self.serve(transport)
+            await transport.may_end()
         except DiscoveryError as error:
             self._observer.refused(transport.peer, str(error))
+            await transport.may_end()
             await context.abort(grpc.StatusCode[error.status], str(error))
         except Exception:  # noqa: BLE001 - one stream must not take others down; it is logged
             _log.exception("stream.failed", peer=transport.peer)
             self._observer.refused(transport.peer, "internal error")
+            await transport.may_end()
             await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
@@ -228,6 +233,8 @@ class _GrpcTransport:
     """A stream of gRPC."""
 
     def __init__(self, context: Any) -> None:
+        self._open: Callable[[], Awaitable[None]] = lambda: context.send_initial_metadata(())
+        self._opening: asyncio.Future[None] | None = None
         self._read: Callable[[], Awaitable[Any]] = context.read
         self._write: Callable[[bytes], Awaitable[None]] = context.write
         self.peer: str = context.peer()
@@ -239,7 +246,17 @@ class _GrpcTransport:
 
     async def send(self, message: bytes) -> None:
         """Send one response; return when flow control has taken it."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open())
+            # It fails when the client has gone; whoever waits for it hears so, if anybody does.
+            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._opening)
         await self._write(message)
+
+    async def may_end(self) -> None:
+        """Wait until a status may be sent: gRPC refuses one while headers are on their way."""
+        if self._opening is not None:
+            await asyncio.wait({self._opening}, timeout=_HEADERS_SECONDS)
 
     async def receive(self) -> bytes | None:
         """Return the next request; None at the end."""
