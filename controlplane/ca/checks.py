@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
 from controlplane.ca.csr import PublicKey, key_digest_of
-from controlplane.ca.errors import UnavailableError
+from controlplane.ca.errors import FaultyCertificateError
 from controlplane.ca.profile import USAGES, Profile, issuer_key_identifier, key_usage_for
 from controlplane.ca.signer import SignerSnapshot
 
@@ -29,7 +29,7 @@ def check(der: bytes, profile: Profile, public_key: PublicKey, snapshot: SignerS
     """Return if ``der`` is exactly the certificate of ``profile`` for ``public_key``.
 
     Raises:
-        UnavailableError: it is not. The message names every fault.
+        FaultyCertificateError: it is not. The message names every fault.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -37,10 +37,9 @@ def check(der: bytes, profile: Profile, public_key: PublicKey, snapshot: SignerS
     except (ValueError, TypeError, x509.DuplicateExtension):
         faults = ["not readable"]
     if faults:
-        raise UnavailableError(
+        raise FaultyCertificateError(
             f"a finished certificate is wrong: {', '.join(faults)}",
             reason_code="certificate-wrong",
-            hint="internal error",
         )
 
 

@@ -9,15 +9,40 @@ AuthorityError
 │   ├── SigningRequestError       INVALID_ARGUMENT     CSR signing error (<what>)
 │   ├── LifetimeError             INVALID_ARGUMENT     CSR signing error (<what>)
 │   └── RateLimitedError          RESOURCE_EXHAUSTED   too many requests
-└── UnavailableError          ours: UNAVAILABLE, CSR signing error (<what>)
+├── UnavailableError          UNAVAILABLE  CSR signing error (not ready)
+├── FaultyCertificateError    UNAVAILABLE  CSR signing error (internal error)
+└── TicketError               not on the wire: a fault in the code that signs
 
 ``reason_code`` is precise and goes to the ledger, the log and the metrics; what callers read says
 no more than docs/protocol/certificates.md CA-19 lets it. No text holds bytes of a request.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from controlplane.authentication.errors import (
+    AuthenticationError,
+    AuthenticationLimitedError,
+    MalformedCredentialsError,
+    UnauthenticatedError,
+)
 from controlplane.errors import IstiodLiteError
+
+UNAUTHENTICATED = "request authenticate failure"
+
+
+class Failure(StrEnum):
+    """Which part of issuance a request failed in, for counting."""
+
+    AUTHENTICATION = "authentication"
+    IMPERSONATION = "impersonation"
+    MALFORMED = "malformed"
+    SIGNING_REQUEST = "signing-request"
+    LIFETIME = "lifetime"
+    LIMITED = "limited"
+    NOT_READY = "not-ready"
+    GENERATION = "generation"
+    UNKNOWN = "unknown"
 
 
 class AuthorityError(IstiodLiteError):
@@ -29,6 +54,7 @@ class AuthorityError(IstiodLiteError):
 
     code = "certificate-authority"
     status = "UNAVAILABLE"
+    failure = Failure.GENERATION
 
     def __init__(self, message: str, *, reason_code: str = "") -> None:
         super().__init__(message)
@@ -51,6 +77,7 @@ class MalformedRequestError(RefusedError):
     """The request is not what the service takes, before anybody looks at its CSR."""
 
     code = "malformed-request"
+    failure = Failure.MALFORMED
 
     @property
     def reply(self) -> str:
@@ -62,6 +89,7 @@ class OversizedRequestError(RefusedError):
     """The message is larger than any that discovery's port takes from ordinary services."""
 
     code = "oversized-request"
+    failure = Failure.MALFORMED
     status = "RESOURCE_EXHAUSTED"
 
     @property
@@ -74,18 +102,20 @@ class UnboundCredentialsError(RefusedError):
     """The caller is known, but not the pod it is."""
 
     code = "unbound-credentials"
+    failure = Failure.AUTHENTICATION
     status = "UNAUTHENTICATED"
 
     @property
     def reply(self) -> str:
         """What the caller is told: as if it were not known."""
-        return "request authenticate failure"
+        return UNAUTHENTICATED
 
 
 class ImpersonationDeniedError(RefusedError):
     """The caller may not have a certificate for the identity it names."""
 
     code = "impersonation-denied"
+    failure = Failure.IMPERSONATION
     status = "UNAUTHENTICATED"
 
     def __init__(self, reason_code: str) -> None:
@@ -101,6 +131,7 @@ class SigningRequestError(RefusedError):
     """The CSR cannot be accepted."""
 
     code = "signing-request"
+    failure = Failure.SIGNING_REQUEST
 
     @property
     def reply(self) -> str:
@@ -112,6 +143,7 @@ class LifetimeError(RefusedError):
     """A lifetime is asked for that nobody is given."""
 
     code = "lifetime"
+    failure = Failure.LIFETIME
 
     @property
     def reply(self) -> str:
@@ -123,6 +155,7 @@ class RateLimitedError(RefusedError):
     """This caller, or everybody together, asks too often."""
 
     code = "rate-limited"
+    failure = Failure.LIMITED
     status = "RESOURCE_EXHAUSTED"
 
     @property
@@ -134,19 +167,25 @@ class RateLimitedError(RefusedError):
 class UnavailableError(AuthorityError):
     """Nothing is wrong with the request; this process cannot serve it now. Clients come back.
 
-    The message is for operators; callers are told ``hint`` only.
+    The message is for operators; callers are only told to come back.
     """
 
     code = "unavailable"
+    failure = Failure.NOT_READY
 
-    def __init__(self, message: str, *, reason_code: str = "", hint: str = "not ready") -> None:
+    def __init__(self, message: str, *, reason_code: str = "") -> None:
         super().__init__(message, reason_code=reason_code)
-        self.hint = hint
 
     @property
     def reply(self) -> str:
         """What the caller is told."""
-        return f"CSR signing error ({self.hint})"
+        return "CSR signing error (not ready)"
+
+
+class FaultyCertificateError(AuthorityError):
+    """A certificate was not made, or not as it should be: a fault of ours or of the key's."""
+
+    code = "certificate-generation"
 
 
 class TicketError(AuthorityError):
@@ -157,8 +196,54 @@ class TicketError(AuthorityError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """How a failed request ends: gRPC status name, text for the caller, reason for operators."""
+    """How a failed request ends: gRPC status name, text for the caller, reasons for operators."""
 
     status: str
     text: str
     reason_code: str
+    failure: Failure
+
+
+def reply_for(error: BaseException) -> Reply:
+    """Return how a request that failed with ``error`` ends, whatever it is."""
+    match error:
+        case AuthorityError():
+            return Reply(
+                status=error.status,
+                text=error.reply,
+                reason_code=error.reason_code,
+                failure=error.failure,
+            )
+        case AuthenticationError():
+            status, text = _authentication_reply(error)
+            return Reply(
+                status=status,
+                text=text,
+                reason_code=error.reason,
+                failure=Failure.AUTHENTICATION,
+            )
+        case TimeoutError():
+            return Reply(
+                status="UNAVAILABLE",
+                text="CSR signing error (timed out)",
+                reason_code="timed-out",
+                failure=Failure.NOT_READY,
+            )
+    # A fault of ours. Clients come back from this status as they do from UNAVAILABLE.
+    return Reply(
+        status="INTERNAL",
+        text="internal error",
+        reason_code="internal",
+        failure=Failure.UNKNOWN,
+    )
+
+
+def _authentication_reply(error: AuthenticationError) -> tuple[str, str]:
+    match error:
+        case MalformedCredentialsError():
+            return "INVALID_ARGUMENT", "malformed request (credentials)"
+        case UnauthenticatedError():
+            return "UNAUTHENTICATED", UNAUTHENTICATED
+        case AuthenticationLimitedError():
+            return "RESOURCE_EXHAUSTED", "too many requests"
+    return "UNAVAILABLE", "request authenticate failure (try again)"

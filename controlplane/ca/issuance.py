@@ -19,7 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.ca.checks import check
 from controlplane.ca.csr import SigningRequest, key_digest_of, read_signing_request
-from controlplane.ca.errors import SigningRequestError, TicketError, UnavailableError
+from controlplane.ca.errors import (
+    FaultyCertificateError,
+    SigningRequestError,
+    TicketError,
+    UnavailableError,
+)
 from controlplane.ca.profile import Profile, unsigned_certificate
 from controlplane.ca.signer import SignerSnapshot, SignerSource
 from controlplane.ca.ttl import LifetimePolicy, Validity, lifetime, validity
@@ -141,7 +146,7 @@ class Issuance:
 
         Raises:
             TicketError: the ticket is used, or of another issuance.
-            UnavailableError: the signature failed, or the certificate did not pass the last look.
+            FaultyCertificateError: the signature failed, or its result is not what it should be.
         """
         if ticket not in self._open:
             raise TicketError("this ticket cannot be signed", reason_code="ticket-spent")
@@ -197,10 +202,8 @@ def _signed(ticket: Ticket) -> Chain:
             serial=ticket.serial,
         ).sign(key, hashes.SHA384() if is_long else hashes.SHA256())
     except Exception as error:  # noqa: BLE001 - any key, anywhere, fails in its own ways
-        raise UnavailableError(
-            f"signing failed: {type(error).__name__}",
-            reason_code="signature-failed",
-            hint="internal error",
+        raise FaultyCertificateError(
+            f"signing failed: {type(error).__name__}", reason_code="signature-failed"
         ) from None
     der = certificate.public_bytes(Encoding.DER)
     check(der, ticket.profile, ticket.request.public_key, snapshot)
