@@ -104,12 +104,13 @@ class View:
         """
         if since >= until:
             return []
-        gone = []
+        # A name that moved between tables went away only when the last of them let go of it.
+        gone: dict[str, int] = {}
         for table in self._tables():
             for name, entry in table.history(since):
-                if entry.commit <= until and self._hidden(name, entry.resource):
-                    gone.append(name)
-        return gone
+                if self._hidden(name, entry.resource):
+                    gone[name] = max(entry.commit, gone.get(name, FRESH))
+        return [name for name, commit in gone.items() if commit <= until]
 
     def difference(
         self, known: Mapping[str, str], asked: Iterable[str], since: int

@@ -9,7 +9,7 @@ A small mesh with a few forms of each object makes it likely that changes meet e
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controlplane.lab.ztunnel.session import Applied
@@ -163,7 +163,24 @@ def play(history: Sequence[Round]) -> tuple[Serving, list[Link]]:
     return serving, links
 
 
+REMOVED_WHILE_AWAY: list[Round] = [
+    ([], ("wait", "settle", "wait"), None),
+    ([], ("wait", "reconnect", "wait"), None),
+    ([(5, -1)], ("wait", "wait", "wait"), None),
+]
+
+
+MOVED_BETWEEN_SCOPES_THEN_REMOVED: list[Round] = [
+    ([(6, 1)], ("step", "wait", "wait"), None),
+    ([], ("step", "wait", "wait"), None),
+    ([(6, 0)], ("step", "wait", "wait"), None),
+    ([(6, -1)], ("wait", "wait", "wait"), None),
+]
+
+
 @given(histories)
+@example(REMOVED_WHILE_AWAY)
+@example(MOVED_BETWEEN_SCOPES_THEN_REMOVED)
 def test_every_client_converges_safely(history: list[Round]) -> None:
     serving, links = play(history)
     for link in links:
