@@ -11,9 +11,11 @@ clock) since the last report. ``{"disconnect": true}`` and ``{"quit": true}`` en
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -163,11 +165,19 @@ def _resources(message: bytes) -> int:
     return len(response.resources) + len(response.removed_resources)
 
 
+def _listen(loop: asyncio.AbstractEventLoop, orders: asyncio.Queue[dict[str, Any]]) -> None:
+    """Hand on orders; when nobody is left to give any, end at once, whatever is under way."""
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(orders.put_nowait, json.loads(line))
+    os._exit(0)
+
+
 async def _obey() -> None:
-    loop = asyncio.get_running_loop()
     load = Load()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        order = json.loads(line)
+    orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    Thread(target=_listen, args=(asyncio.get_running_loop(), orders), daemon=True).start()
+    while True:
+        order = await orders.get()
         answer: dict[str, Any] = {}
         if "connect" in order:
             answer = await load.connect(
