@@ -177,8 +177,14 @@ MOVED_BETWEEN_SCOPES_THEN_REMOVED: list[Round] = [
     ([(6, -1)], ("wait", "wait", "wait"), None),
 ]
 
+UNREADY_ENDPOINT_BECOMES_WELCOME: list[Round] = [
+    ([(0, 1)], ("settle", "settle", "settle"), None),
+    ([(3, 1)], ("wait", "wait", "wait"), None),
+]
+
 
 @given(histories)
+@example(UNREADY_ENDPOINT_BECOMES_WELCOME)
 @example(REMOVED_WHILE_AWAY)
 @example(MOVED_BETWEEN_SCOPES_THEN_REMOVED)
 def test_every_client_converges_safely(history: list[Round]) -> None:
