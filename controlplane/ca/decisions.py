@@ -59,7 +59,7 @@ def named_identity(metadata: Struct) -> str | None:
     return value.string_value
 
 
-def named_signer(metadata: Struct) -> bool:
+def asks_for_signer(metadata: Struct) -> bool:
     """Return whether metadata asks for a particular signer: there is one, so it is ignored."""
     value = metadata.fields.get(CERTIFICATE_SIGNER)
     return (
