@@ -22,6 +22,7 @@ MAXIMUM_LENGTH: Final = 16 * 1024
 LEEWAY: Final = 60.0
 """Seconds a token may have expired ago: clocks differ, and the review decides."""
 
+_END_OF_TIME: Final = 2**53
 _PREFIX: Final = "Bearer "
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
@@ -70,7 +71,7 @@ def check_shape(token: str, audiences: Collection[str], now: float) -> float:
     # A text or a NaN is never later than anything.
     if not isinstance(expiry, int | float) or not expiry > now - LEEWAY:
         raise UnauthenticatedError(Reason.EXPIRED)
-    return float(expiry)
+    return float(min(expiry, _END_OF_TIME))
 
 
 def _unverified_claims(token: str) -> dict[str, object]:
