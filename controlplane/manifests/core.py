@@ -36,10 +36,12 @@ class Pod(Manifest, frozen=True, kw_only=True):
 
     ``ips`` is ``status.podIPs``, or ``[status.podIP]`` when that list is empty, as written.
     ``ready`` is the Ready condition. ``container_ports`` come from the containers, then from init
-    containers with ``restartPolicy: Always``, in order.
+    containers with ``restartPolicy: Always``, in order. ``ended_at`` is when the last container of
+    a Succeeded or Failed pod ended (Unix seconds), None when that is not stated.
     """
 
     phase: str = ""
+    ended_at: float | None = None
     ips: tuple[str, ...] = ()
     node: str = ""
     service_account: str = ""

@@ -10,7 +10,13 @@ import msgspec
 
 from controlplane.manifests import core
 from controlplane.manifests.metadata import Metadata
-from controlplane.manifests.read_fields import OptionalPort, PortNumber, RefusedFieldError, objects
+from controlplane.manifests.read_fields import (
+    Moment,
+    OptionalPort,
+    PortNumber,
+    RefusedFieldError,
+    objects,
+)
 from controlplane.manifests.read_metadata import RawMetadata, RawObject
 
 Labels = dict[str, str]
@@ -55,6 +61,24 @@ class RawPodIP(msgspec.Struct, rename="camel"):
     ip: str | None = None
 
 
+class RawTerminated(msgspec.Struct, rename="camel"):
+    """``state.terminated`` of a container."""
+
+    finished_at: Moment | None = None
+
+
+class RawContainerState(msgspec.Struct, rename="camel"):
+    """``state`` of a container."""
+
+    terminated: RawTerminated | None = None
+
+
+class RawContainerStatus(msgspec.Struct, rename="camel"):
+    """``containerStatuses[]`` of a pod."""
+
+    state: RawContainerState | None = None
+
+
 class RawPodStatus(msgspec.Struct, rename="camel"):
     """``status`` of a pod."""
 
@@ -62,6 +86,7 @@ class RawPodStatus(msgspec.Struct, rename="camel"):
     pod_ip: str | None = msgspec.field(default=None, name="podIP")
     pod_ips: list[RawPodIP | None] | None = msgspec.field(default=None, name="podIPs")
     conditions: list[RawCondition | None] | None = None
+    container_statuses: list[RawContainerStatus | None] | None = None
 
 
 class RawPod(RawObject, rename="camel"):
@@ -163,6 +188,8 @@ class RawWorkloadTemplate(RawObject, rename="camel"):
 _CONTAINER: Final = RawContainer()
 _CONTAINER_PORT: Final = RawContainerPort()
 _CONDITION: Final = RawCondition()
+_CONTAINER_STATUS: Final = RawContainerStatus()
+_FINISHED: Final = frozenset({"Failed", "Succeeded"})
 _ENDPOINT: Final = RawEndpoint()
 _ENDPOINT_PORT: Final = RawEndpointPort()
 
@@ -192,6 +219,7 @@ def read_pod(raw: RawPod, metadata: Metadata) -> core.Pod:
     return core.Pod(
         metadata=metadata,
         phase=status.phase or "",
+        ended_at=_ended_at(status),
         ips=ips,
         node=spec.node_name or "",
         service_account=spec.service_account_name or "",
@@ -202,6 +230,18 @@ def read_pod(raw: RawPod, metadata: Metadata) -> core.Pod:
         ),
         container_ports=tuple(_container_ports(spec)),
     )
+
+
+def _ended_at(status: RawPodStatus) -> float | None:
+    """Return when the last container ended; while the pod runs its restarts are not told."""
+    if status.phase not in _FINISHED:
+        return None
+    moments = [
+        container.state.terminated.finished_at.timestamp()
+        for container in objects(status.container_statuses, _CONTAINER_STATUS)
+        if container.state and container.state.terminated and container.state.terminated.finished_at
+    ]
+    return max(moments, default=None)
 
 
 def _container_ports(spec: RawPodSpec) -> Iterator[core.ContainerPort]:

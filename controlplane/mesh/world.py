@@ -23,6 +23,7 @@ from controlplane.mesh.networks import Networks, build_networks
 from controlplane.mesh.parts import Parts
 from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
+from controlplane.mesh.residents import build_residents
 from controlplane.mesh.scopes import build_node_policies
 from controlplane.mesh.selection import build_selections
 from controlplane.mesh.service_conditions import build_service_conditions
@@ -37,6 +38,7 @@ from controlplane.mesh.workloads import build_pod_problems, build_pod_workloads
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.policy import Authorization
 from controlplane.model.problem import Condition, Problem
+from controlplane.model.resident import Resident
 from controlplane.model.service import Service
 from controlplane.model.waypoint import Waypoint
 from controlplane.model.workload import Workload
@@ -55,6 +57,7 @@ class World:
     authorizations: Collection[Name, Authorization]
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
+    residents: Collection[Name, Resident]
     conditions: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
 
@@ -97,6 +100,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         authorizations=policies.authorizations,
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,
+        residents=build_residents(graph, manifests.pods),
         conditions=graph.union("conditions", told.conditions, policies.conditions),
         problems=graph.union(
             "problems",

@@ -10,8 +10,9 @@ from controlplane.mesh.world import World, build_world
 from controlplane.model.problem import Problem
 from controlplane.pipeline.encoding import Encoded, build_encoded
 from controlplane.pipeline.intake import FoundProblems
-from controlplane.pipeline.publication import publish_to
+from controlplane.pipeline.publication import publish_residents_to, publish_to
 from controlplane.snapshots.catalog import Catalog
+from controlplane.snapshots.residents import Residents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,10 @@ class Pipeline:
     def publish_to(self, catalog: Catalog) -> None:
         """Keep ``catalog`` equal to what is encoded from now on."""
         publish_to(catalog, self.graph, self.encoded)
+
+    def publish_residents_to(self, residents: Residents) -> None:
+        """Keep ``residents`` equal to the pods of the mesh from now on."""
+        publish_residents_to(residents, self.graph, self.world.residents)
 
 
 def build_pipeline(settings: MeshSettings, *, shuffle: int | None = None) -> Pipeline:

@@ -7,12 +7,14 @@ that no client ever sees half of one (docs/protocol/discovery.md).
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from controlplane.dataflow import Change, CommitSummary, Graph
+from controlplane.dataflow import Change, Collection, CommitSummary, Graph
 from controlplane.encode.resource import Resource
 from controlplane.mesh.scopes import NodePolicy
 from controlplane.model.names import Name
+from controlplane.model.resident import Resident
 from controlplane.pipeline.encoding import Encoded, EncodedPolicy, Sent
 from controlplane.snapshots.catalog import Catalog
+from controlplane.snapshots.residents import Residents
 from controlplane.snapshots.scope import (
     ADDRESSES,
     AUTHORIZATIONS,
@@ -36,6 +38,22 @@ def publish_to(catalog: Catalog, graph: Graph, encoded: Encoded) -> None:
     graph.on_commit(publication.committed)
     # Whatever was committed before has been delivered by subscribing.
     catalog.publish()
+
+
+def publish_residents_to(
+    residents: Residents, graph: Graph, collection: Collection[Name, Resident]
+) -> None:
+    """Keep ``residents`` equal to ``collection`` from now on, one commit per graph commit."""
+
+    def changed(changes: Sequence[Change[Name, Resident]]) -> Iterator[None]:
+        for start in range(0, len(changes), _SLICE):
+            part = changes[start : start + _SLICE]
+            residents.stage((name, new) for name, _, new in part)
+            yield
+
+    collection.subscribe(changed)
+    graph.on_commit(lambda _: residents.publish(loaded=graph.ready))
+    residents.publish(loaded=graph.ready)
 
 
 class _Publication:

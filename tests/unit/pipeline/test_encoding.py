@@ -22,6 +22,7 @@ from controlplane.model.policy import (
     StringMatch,
 )
 from controlplane.model.problem import Condition, Problem, Severity
+from controlplane.model.resident import Resident
 from controlplane.model.service import Service
 from controlplane.model.waypoint import Waypoint
 from controlplane.model.workload import Workload
@@ -68,6 +69,7 @@ class Mesh:
             authorizations=self.policies,
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
+            residents=graph.input("residents", Resident, key=lambda value: value.key),
             conditions=graph.input(
                 "conditions", Condition, key=lambda value: (value.object, value.type)
             ),
