@@ -250,7 +250,8 @@ class _GrpcTransport:
             self._opening = asyncio.ensure_future(self._open())
             # It fails when the client has gone; whoever waits for it hears so, if anybody does.
             self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(self._opening)
+        if not self._opening.done():
+            await asyncio.shield(self._opening)
         await self._write(message)
 
     async def may_end(self) -> None:

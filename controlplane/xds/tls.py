@@ -5,7 +5,7 @@ gRPC asks at every handshake, on a thread of its own; connections that are open 
 
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -57,13 +57,24 @@ class HotCertificate:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that follow this certificate; no client certificate is asked for."""
-        return grpc.dynamic_ssl_server_credentials(self._current, self._fetch)
-
-    def _fetch(self) -> grpc.ServerCertificateConfiguration:
-        if self._files is not None:
-            self._reload(*self._files)
         with self._lock:
-            return self._current
+            served = self._current
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            # Nothing unless it changed: what gRPC is handed replaces its state while other
+            # handshakes still read it, and a burst of new connections then ends the process.
+            nonlocal served
+            if self._files is not None:
+                self._reload(*self._files)
+            with self._lock:
+                if served is self._current:
+                    return None
+                served = self._current
+                return served
+
+        # The stubs do not know that None stands for no change.
+        fetcher: Any = changed
+        return grpc.dynamic_ssl_server_credentials(served, fetcher)
 
     def _reload(self, certificate: Path, key: Path) -> None:
         """Read changed files; a pair that does not fit (half replaced) is tried again later."""

@@ -113,8 +113,8 @@ class Load:
             while (message := await stream.read()) is not grpc.aio.EOF:
                 arrived = time.monotonic()
                 url, nonce = _tail(message)
-                await stream.write(_ACKNOWLEDGEMENTS[url] + bytes((len(nonce),)) + nonce)
                 self._received(message, url, nonce, arrived)
+                await stream.write(_ACKNOWLEDGEMENTS[url] + bytes((len(nonce),)) + nonce)
                 if not synced.done():
                     seen.add(url)
                     if len(seen) == len(_TYPES):
