@@ -13,10 +13,17 @@ from controlplane.errors import IstiodLiteError
 
 
 class DiscoveryError(IstiodLiteError):
-    """Root of this package. ``status`` names the gRPC status a stream ends with."""
+    """Root of this package. ``status`` names the gRPC status a stream ends with.
+
+    ``detail`` is what operators are told and the client is not.
+    """
 
     code = "discovery"
     status = "INTERNAL"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class MalformedRequestError(DiscoveryError):

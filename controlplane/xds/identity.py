@@ -1,46 +1,103 @@
-"""Who is calling: what a transport knows in, an identity out, checked against a node."""
+"""Who is let in: request headers in, an authenticated caller out, checked against its node.
+
+Source: docs/protocol/discovery.md XDS-3, docs/protocol/authentication.md AU-50 to AU-54.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final
 
-from controlplane.xds.errors import ForbiddenError
+from controlplane.authentication.caller import Authenticator, Caller, Metadata
+from controlplane.authentication.errors import (
+    AuthenticationError,
+    AuthenticationLimitedError,
+    AuthenticationUnavailableError,
+    MalformedCredentialsError,
+)
+from controlplane.model.names import Name
+from controlplane.snapshots.residents import Residents
+from controlplane.xds.errors import (
+    DiscoveryError,
+    ForbiddenError,
+    MalformedRequestError,
+    NotServingError,
+    TooManyStreamsError,
+    UnauthenticatedError,
+)
 from controlplane.xds.node import Node
+
+NODE_PROXY: Final = "ztunnel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """An authenticated service account."""
+class Access:
+    """Who is calling, and which nodes they may speak for.
 
-    namespace: str
-    service_account: str
+    ``trusted`` are the accounts of node proxies, each on the node its token is bound to. Tokens
+    that do not name their node are bound through their pod, by the ``residents`` of their cluster.
+    """
 
+    authenticator: Authenticator
+    trusted: frozenset[Name] = frozenset()
+    residents: Mapping[str, Residents] = field(default_factory=dict)
 
-class Authenticator(Protocol):
-    """Tells who is calling."""
-
-    async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
+    async def authenticate(self, metadata: Metadata, peer: str) -> Caller:
         """Return the caller of a stream, by its request headers and transport address.
 
         Raises:
-            UnauthenticatedError: the credentials are missing or not valid.
+            DiscoveryError: it cannot be told; which kind says what the client should do.
         """
-        ...
+        try:
+            return await self.authenticator.authenticate(metadata, peer)
+        except AuthenticationError as error:
+            raise _refusal(error) from error
+
+    def authorize(self, caller: Caller, node: Node) -> None:
+        """Check that ``caller`` may speak for ``node``: its namespace, account and own node.
+
+        Raises:
+            ForbiddenError: it may not.
+        """
+        if caller.namespace != node.namespace:
+            raise ForbiddenError(
+                f"authorization failed: caller of namespace {caller.namespace} "
+                f"speaks for a node of namespace {node.namespace}"
+            )
+        if node.service_account and caller.service_account != node.service_account:
+            raise ForbiddenError(
+                f"authorization failed: service account {caller.service_account} "
+                f"speaks for {node.service_account}"
+            )
+        if node.kind == NODE_PROXY:
+            self._authorize_node_proxy(caller, node)
+
+    def node_of(self, caller: Caller) -> str:
+        """Return the node that ``caller`` runs on, "" when that cannot be told."""
+        if caller.node_name:
+            return caller.node_name
+        residents = self.residents.get(caller.cluster)
+        if residents is None or not caller.is_bound_to_pod:
+            return ""
+        pod = residents.pod(caller.pod)
+        return pod.node if pod is not None and pod.uid == caller.pod_uid else ""
+
+    def _authorize_node_proxy(self, caller: Caller, node: Node) -> None:
+        if caller.account not in self.trusted:
+            raise ForbiddenError(
+                f"authorization failed: {caller.account} is not the account of a node proxy"
+            )
+        own = self.node_of(caller)
+        if not own or node.name != own:
+            raise ForbiddenError("authorization failed: a node proxy speaks for another node")
 
 
-def authorize(caller: Caller, node: Node) -> None:
-    """Check that ``caller`` may speak for ``node``: its namespace, and its account when declared.
-
-    Raises:
-        ForbiddenError: it may not.
-    """
-    if caller.namespace != node.namespace:
-        raise ForbiddenError(
-            f"authorization failed: caller of namespace {caller.namespace} "
-            f"speaks for a node of namespace {node.namespace}"
-        )
-    if node.service_account and caller.service_account != node.service_account:
-        raise ForbiddenError(
-            f"authorization failed: service account {caller.service_account} "
-            f"speaks for {node.service_account}"
-        )
+def _refusal(error: AuthenticationError) -> DiscoveryError:
+    """Return what a client is told of failed authentication: the kind of failure, never why."""
+    text, detail = "request authenticate failure", error.reason.value
+    if isinstance(error, MalformedCredentialsError):
+        return MalformedRequestError(text, detail=detail)
+    if isinstance(error, AuthenticationLimitedError):
+        return TooManyStreamsError(text, detail=detail)
+    if isinstance(error, AuthenticationUnavailableError):
+        return NotServingError(text, detail=detail)
+    return UnauthenticatedError(text, detail=detail)

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from itertools import count
 from typing import Any
@@ -25,7 +26,8 @@ from controlplane.xds.errors import (
     TooManyStreamsError,
 )
 from controlplane.xds.fleet import Fleet
-from controlplane.xds.identity import Authenticator
+from controlplane.xds.identity import Access
+from controlplane.xds.node import Node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.rate import TokenBucket
 from controlplane.xds.session import Session
@@ -58,8 +60,9 @@ class Listener:
 class XdsServer:
     """Serves a catalog to every client that connects.
 
-    ``ready`` returns why nothing can be served yet, in words, or None. Without an
-    ``authenticator`` nobody is authenticated, and only loopback addresses are listened on.
+    ``ready`` returns why nothing can be served yet, in words, or None. Without
+    ``access`` nobody is authenticated, and only loopback addresses are listened on; with it,
+    callers of encrypted ports are.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class XdsServer:
         clock: Clock,
         *,
         ready: Callable[[], str | None] = lambda: None,
-        authenticator: Authenticator | None = None,
+        access: Access | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.fleet = Fleet()
@@ -77,7 +80,7 @@ class XdsServer:
         self._settings = settings
         self._clock = clock
         self._ready = ready
-        self._authenticator = authenticator
+        self._access = access
         self._observer: Observer = observer or SilentObserver()
         self._bucket = TokenBucket(
             rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
@@ -91,14 +94,18 @@ class XdsServer:
         self._ticker: asyncio.Task[None] | None = None
         catalog.subscribe(self._committed)
 
-    async def start(self, listeners: Sequence[Listener]) -> tuple[int, ...]:
-        """Listen; return the port of each listener.
+    async def start(
+        self,
+        listeners: Sequence[Listener],
+        handlers: Sequence["grpc.GenericRpcHandler[bytes, bytes]"] = (),
+    ) -> tuple[int, ...]:
+        """Listen; return the port of each listener. ``handlers`` are of other services on them.
 
         Raises:
             ListenError: a port is taken, or would let anybody in from outside this machine.
         """
         server = grpc.aio.server(options=_options(self._settings))
-        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_generic_rpc_handlers((self._handlers(), *handlers))
         ports = tuple(self._listen(server, listener) for listener in listeners)
         await server.start()
         self._server = server
@@ -134,15 +141,13 @@ class XdsServer:
         reason = self._ready()
         if reason is not None:
             raise NotServingError(f"not ready: {reason}")
-        caller = None
-        if self._authenticator is not None:
-            caller = await self._authenticator.authenticate(transport.metadata, transport.peer)
+        authorize = await self._authorization(transport)
         session = Session(
             self._catalog,
             self._settings,
             self._clock,
             number=next(self._numbers),
-            caller=caller,
+            authorize=authorize,
             observer=self._observer,
         )
         stream = Stream(
@@ -168,6 +173,13 @@ class XdsServer:
                 self._observer.disconnected(session.number, ending)
         return ending
 
+    async def _authorization(self, transport: Transport) -> Callable[[Node], None]:
+        """Return what checks the node of a stream's first request."""
+        if self._access is None or not transport.is_encrypted:
+            return lambda _: None
+        caller = await self._access.authenticate(transport.metadata, transport.peer)
+        return partial(self._access.authorize, caller)
+
     def _committed(self, _: int) -> None:
         for stream in self._streams:
             stream.wake()
@@ -188,7 +200,8 @@ class XdsServer:
                     stream.wake()
 
     def _listen(self, server: grpc.aio.Server, listener: Listener) -> int:
-        if self._authenticator is None and not _is_loopback(listener.address):
+        is_open = self._access is None or listener.certificate is None
+        if is_open and not _is_loopback(listener.address):
             raise ListenError(
                 f"{listener.address} is not a loopback address and nobody is authenticated"
             )
@@ -219,7 +232,8 @@ class XdsServer:
             await self.serve(transport)
             await transport.may_end()
         except DiscoveryError as error:
-            self._observer.refused(transport.peer, str(error))
+            reason = f"{error} ({error.detail})" if error.detail else str(error)
+            self._observer.refused(transport.peer, reason)
             await transport.may_end()
             await context.abort(grpc.StatusCode[error.status], str(error))
         except Exception:  # noqa: BLE001 - one stream must not take others down; it is logged
@@ -238,11 +252,12 @@ class _GrpcTransport:
         self._read: Callable[[], Awaitable[Any]] = context.read
         self._write: Callable[[bytes], Awaitable[None]] = context.write
         self.peer: str = context.peer()
-        self.metadata: Mapping[str, str] = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str)
-        }
+        self.is_encrypted = context.auth_context().get("transport_security_type") == [b"ssl"]
+        headers: dict[str, list[str]] = {}
+        for key, value in context.invocation_metadata() or ():
+            if isinstance(value, str):
+                headers.setdefault(key, []).append(value)
+        self.metadata: Mapping[str, Sequence[str] | str] = headers
 
     async def send(self, message: bytes) -> None:
         """Send one response; return when flow control has taken it."""

@@ -5,7 +5,7 @@
 after them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from controlplane.clock import Clock
@@ -13,7 +13,6 @@ from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
 from controlplane.snapshots.table import FRESH
 from controlplane.xds.errors import MalformedRequestError
-from controlplane.xds.identity import Caller, authorize
 from controlplane.xds.node import Node, read_node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.on_demand import OnDemandSubscription
@@ -35,6 +34,8 @@ _LARGE = 1000
 class Session:
     """The state of one stream. ``number`` tells streams of a process apart.
 
+    ``authorize`` raises ForbiddenError if the caller may not speak for a node.
+
     Call ``receive`` for every request, ``responses`` after it and after every commit, and look at
     ``ending`` from time to time.
     """
@@ -46,14 +47,14 @@ class Session:
         clock: Clock,
         *,
         number: int = 0,
-        caller: Caller | None = None,
+        authorize: Callable[[Node], None] = lambda _: None,
         observer: Observer | None = None,
     ) -> None:
         self.number = number
         self.node: Node | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.connected_at = clock.now()
-        self._caller = caller
+        self._authorize = authorize
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
@@ -71,8 +72,7 @@ class Session:
         if not request.HasField("node") or not request.node.id:
             raise MalformedRequestError("missing node information")
         node = read_node(request.node)
-        if self._caller is not None:
-            authorize(self._caller, node)
+        self._authorize(node)
         self.node = node
         self._observer.connected(self.number, node)
         return node

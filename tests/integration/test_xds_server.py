@@ -1,7 +1,7 @@
 """The server over real connections: TLS, pings, bursts, drain, slow readers, garbage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from controlplane.authentication.caller import Caller, Metadata
+from controlplane.authentication.errors import Reason, UnauthenticatedError
 from controlplane.clock import SystemClock
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
-from controlplane.xds.errors import ListenError, UnauthenticatedError
-from controlplane.xds.identity import Caller
+from controlplane.xds.errors import ListenError
+from controlplane.xds.identity import Access
 from controlplane.xds.observer import SilentObserver
 from controlplane.xds.server import SERVICE, Listener, XdsServer
 from controlplane.xds.settings import XdsSettings
@@ -208,19 +210,20 @@ async def test_a_request_of_several_megabytes_is_a_request() -> None:
 class Badge:
     """Lets in whoever names a namespace."""
 
-    async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
+    async def authenticate(self, metadata: Metadata, peer: str) -> Caller:
         assert peer
-        namespace = metadata.get("authorization", "")
-        if not namespace:
-            raise UnauthenticatedError("no credentials")
-        return Caller(namespace=namespace, service_account="ztunnel")
+        named = metadata.get("authorization", ())
+        if not named:
+            raise UnauthenticatedError(Reason.NO_CREDENTIALS)
+        return Caller(namespace=named[0], service_account="ztunnel", cluster="c", node_name="n")
 
 
 @pytest.mark.proves("XDS-3")
 async def test_authenticated_callers_are_let_in() -> None:
+    pair = a_certificate()
     async with (
-        serving(a_catalog(POD), authenticator=Badge()) as (_, port),
-        connected(port) as channel,
+        serving(a_catalog(POD), pair=pair, access=Access(authenticator=Badge())) as (_, port),
+        connected(port, pair) as channel,
     ):
         stream = stream_of(channel, authorization="istio-system")
         await stream.write(introduced(a_request(), kind="waypoint").SerializeToString())
@@ -230,11 +233,15 @@ async def test_authenticated_callers_are_let_in() -> None:
 @pytest.mark.refutes("XDS-3")
 async def test_nobody_and_somebody_else_are_refused() -> None:
     first = introduced(a_request()).SerializeToString()
+    pair = a_certificate()
     async with (
-        serving(a_catalog(POD), authenticator=Badge()) as (_, port),
-        connected(port) as channel,
+        serving(a_catalog(POD), pair=pair, access=Access(authenticator=Badge())) as (_, port),
+        connected(port, pair) as channel,
     ):
-        assert (await refusal(channel, first))[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert (await refusal(channel, first)) == (
+            grpc.StatusCode.UNAUTHENTICATED,
+            "request authenticate failure",
+        )
         code, text = await refusal(channel, first, authorization="default")
         assert code is grpc.StatusCode.PERMISSION_DENIED
         assert text.startswith("authorization failed")
@@ -474,16 +481,40 @@ async def test_unauthenticated_listeners_stay_on_loopback() -> None:
 class Ports:
     """Opens nothing."""
 
-    def add_insecure_port(self, address: str) -> int:
-        assert address == "0.0.0.0:15010"
-        return 15010
+    def add_secure_port(self, address: str, _: object) -> int:
+        assert address == "0.0.0.0:15012"
+        return 15012
 
 
 @pytest.mark.refutes("XDS-19")
 async def test_authenticated_listeners_may_be_reached_from_outside() -> None:
-    server = XdsServer(a_catalog(), XdsSettings(), SystemClock(), authenticator=Badge())
+    access = Access(authenticator=Badge())
+    server = XdsServer(a_catalog(), XdsSettings(), SystemClock(), access=access)
     ports: Any = Ports()
-    assert server._listen(ports, Listener(address="0.0.0.0:15010")) == 15010
+    pair = a_certificate()
+    certificate = HotCertificate(pair.chain, pair.key)
+    listener = Listener(address="0.0.0.0:15012", certificate=certificate)
+    assert server._listen(ports, listener) == 15012
+
+
+@pytest.mark.proves("XDS-19")
+@pytest.mark.refutes("AU-54")
+async def test_plaintext_listeners_may_not_even_where_others_are_authenticated() -> None:
+    access = Access(authenticator=Badge())
+    server = XdsServer(a_catalog(), XdsSettings(), SystemClock(), access=access)
+    with pytest.raises(ListenError, match="nobody is authenticated"):
+        await server.start([Listener(address="0.0.0.0:0")])
+
+
+@pytest.mark.proves("AU-54")
+async def test_callers_of_a_plaintext_port_on_loopback_are_not_authenticated() -> None:
+    async with (
+        serving(a_catalog(POD), access=Access(authenticator=Badge())) as (_, port),
+        connected(port) as channel,
+    ):
+        stream = stream_of(channel)
+        await stream.write(introduced(a_request()).SerializeToString())
+        assert await stream.read() is not EOF
 
 
 async def test_a_port_that_is_taken_is_said_to_be() -> None:

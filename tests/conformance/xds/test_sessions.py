@@ -1,7 +1,11 @@
 """Transcripts of docs/protocol/discovery.md XDS-n: what a client says and what it is answered."""
 
+from functools import partial
+
 import pytest
 
+from controlplane.authentication.caller import Caller, Metadata
+from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import (
     ADDRESS_TYPE,
@@ -10,7 +14,7 @@ from controlplane.snapshots.scope import (
     AUTHORIZATIONS,
 )
 from controlplane.xds.errors import ForbiddenError, MalformedRequestError
-from controlplane.xds.identity import Caller
+from controlplane.xds.identity import Access
 from controlplane.xds.session import Session
 from controlplane.xds.settings import XdsSettings
 from tests.support.discovery import (
@@ -73,25 +77,37 @@ def test_a_first_request_without_a_node_is_refused() -> None:
         a_session(a_catalog()).receive(a_request())
 
 
-def session_of(caller: Caller) -> Session:
-    return Session(a_catalog(), XdsSettings(), FakeClock(), caller=caller)
+class Nobody:
+    """Is not asked."""
+
+    async def authenticate(self, metadata: Metadata, peer: str) -> Caller:
+        raise AssertionError(metadata, peer)
+
+
+def session_of(namespace: str) -> Session:
+    caller = Caller(namespace=namespace, service_account="ztunnel", cluster="c", node_name="n")
+    access = Access(authenticator=Nobody(), trusted=frozenset({Name("istio-system", "ztunnel")}))
+    return Session(
+        a_catalog(), XdsSettings(), FakeClock(), authorize=partial(access.authorize, caller)
+    )
 
 
 @pytest.mark.proves("XDS-3")
 def test_a_caller_speaks_for_nodes_of_its_namespace() -> None:
-    caller = Caller(namespace="istio-system", service_account="ztunnel")
-    session_of(caller).receive(introduced(a_request()))
-    session_of(caller).receive(introduced(a_request(), SERVICE_ACCOUNT="ztunnel"))
+    session_of("istio-system").receive(introduced(a_request(), node_name="n"))
+    session_of("istio-system").receive(introduced(a_request(), kind="waypoint"))
+    own = introduced(a_request(), node_name="n", SERVICE_ACCOUNT="ztunnel")
+    session_of("istio-system").receive(own)
 
 
 @pytest.mark.refutes("XDS-3")
 def test_a_caller_does_not_speak_for_other_namespaces_or_accounts() -> None:
-    stranger = Caller(namespace="default", service_account="ztunnel")
     with pytest.raises(ForbiddenError, match="authorization failed"):
-        session_of(stranger).receive(introduced(a_request()))
-    caller = Caller(namespace="istio-system", service_account="ztunnel")
+        session_of("default").receive(introduced(a_request(), node_name="n"))
     with pytest.raises(ForbiddenError, match="authorization failed"):
-        session_of(caller).receive(introduced(a_request(), SERVICE_ACCOUNT="other"))
+        session_of("istio-system").receive(
+            introduced(a_request(), node_name="n", SERVICE_ACCOUNT="other")
+        )
 
 
 @pytest.mark.proves("XDS-7")

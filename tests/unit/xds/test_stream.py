@@ -1,12 +1,13 @@
 """A stream over a transport that is two queues."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from controlplane.authentication.caller import Metadata
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE
 from controlplane.xds.errors import MalformedRequestError
@@ -28,7 +29,8 @@ class Queues:
     """A transport whose ``sent`` blocks while ``open`` is not set."""
 
     peer = "test"
-    metadata: Mapping[str, str] = {}
+    metadata: Metadata = {}
+    is_encrypted = False
 
     def __init__(self) -> None:
         self.requests: asyncio.Queue[bytes | None] = asyncio.Queue()
