@@ -32,6 +32,15 @@ _FRAME = re.compile(
     re.ASCII,
 )
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
+# Everything the reader raises for what it cannot read; not all of it is a ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384"}
 _RSA_BITS = range(2048, 4097)
@@ -88,7 +97,7 @@ def read_signing_request(text: str, *, forbidden_keys: AbstractSet[str]) -> Sign
             names=names,
             is_bare=is_bare,
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except _UNREADABLE:
         # What the reader says may quote the request.
         raise SigningRequestError("the CSR cannot be read", reason_code="csr-unreadable") from None
 

@@ -11,6 +11,8 @@ from controlplane.authentication.caller import Caller
 from controlplane.ca.errors import RateLimitedError
 from controlplane.clock import Clock
 
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
@@ -46,11 +48,11 @@ class Limits:
         now = self._clock.monotonic()
         key = _key(caller)
         own = max(self._even_at.get(key, 0.0), now) + 1 / limits.rate_per_caller
-        if own - now > limits.burst_per_caller / limits.rate_per_caller:
+        if own - now > limits.burst_per_caller / limits.rate_per_caller + _ROUNDING:
             self._even_at.move_to_end(key)
             raise RateLimitedError("the caller asks too often", reason_code="caller-rate")
         everybody = max(self._all_even_at, now) + 1 / limits.rate
-        if everybody - now > limits.burst / limits.rate:
+        if everybody - now > limits.burst / limits.rate + _ROUNDING:
             raise RateLimitedError("too much is asked altogether", reason_code="overall-rate")
         self._all_even_at = everybody
         self._even_at[key] = own
