@@ -1,0 +1,1 @@
+"""What survives a restart, in SQL: certificate ledger, authorities' journal, leadership."""
