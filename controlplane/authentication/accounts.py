@@ -21,12 +21,17 @@ def read_accounts(text: str) -> ReadAccounts:
 
     Source: docs/protocol/authentication.md NA-2.
     """
-    accounts = set()
-    malformed = []
-    for entry in filter(None, map(str.strip, text.split(","))):
-        match = _ACCOUNT.fullmatch(entry)
-        if match is None or len(match["namespace"]) > 63 or len(match["name"]) > 253:
-            malformed.append(entry)
-        else:
-            accounts.add(Name(match["namespace"], match["name"]))
-    return ReadAccounts(frozenset(accounts), tuple(malformed))
+    entries = tuple(filter(None, map(str.strip, text.split(","))))
+    read = {entry: read_account(entry) for entry in entries}
+    return ReadAccounts(
+        frozenset(account for account in read.values() if account is not None),
+        tuple(entry for entry, account in read.items() if account is None),
+    )
+
+
+def read_account(text: str) -> Name | None:
+    """Return the account that ``namespace/serviceaccount`` names, None where it names none."""
+    match = _ACCOUNT.fullmatch(text)
+    if match is None or len(match["namespace"]) > 63 or len(match["name"]) > 253:
+        return None
+    return Name(match["namespace"], match["name"])

@@ -6,6 +6,7 @@ from controlplane import __version__
 from controlplane.cli.demo import demo
 from controlplane.cli.serve import serve
 from controlplane.cli.snapshot import snapshot
+from controlplane.cli.token import token
 
 application = typer.Typer(
     name="istiod-lite",
@@ -16,6 +17,7 @@ application = typer.Typer(
 application.command()(serve)
 application.command()(demo)
 application.command()(snapshot)
+application.command()(token)
 
 
 @application.command()
