@@ -74,7 +74,7 @@ def _controller_name(metadata: Metadata) -> str:
                 template = metadata.labels.get(label, "")
                 if template and owner.name.endswith(template):
                     # Shared by all replicas; without interning each would keep its own copy.
-                    return intern(owner.name.removesuffix(template).removesuffix("-"))
+                    return intern(owner.name.removesuffix(f"-{template}"))
         case "ReplicationController":
             return metadata.labels.get("deploymentconfig", owner.name)
         case "Job":

@@ -40,6 +40,7 @@ def test_a_pod_is_named_after_what_made_it(
         (Owner("ReplicaSet", "reviews-5d4f"), {}),
         (Owner("ReplicaSet", "reviews-5d4f"), {"pod-template-hash": "other"}),
         (Owner("ReplicaSet", "reviews-5d4f"), {"pod-template-hash": ""}),
+        (Owner("ReplicaSet", "reviews5d4f"), HASH),
         (Owner("Job", "backup-1234567"), {}),
         (Owner("Job", "backup-12345678901"), {}),
         (Owner("Job", "12345678"), {}),
