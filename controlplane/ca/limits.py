@@ -27,6 +27,12 @@ class RateLimits:
     burst: int = 20_000
     callers: int = 20_000
 
+    def __post_init__(self) -> None:
+        if min(self.rate_per_caller, self.rate) <= 0:
+            raise ValueError("rates are positive")
+        if min(self.burst_per_caller, self.burst, self.callers) < 1:
+            raise ValueError("at least one request and one caller fit")
+
 
 class Limits:
     """Admits requests or refuses them; never waits."""

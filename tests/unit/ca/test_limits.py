@@ -63,3 +63,9 @@ def test_memory_is_bounded() -> None:
     for number in range(50):
         limits.admit(replace(ZTUNNEL, pod_uid=str(number)))
     assert len(limits._even_at) == 3
+
+
+@pytest.mark.parametrize("fields", [{"rate": 0}, {"burst_per_caller": 0}, {"callers": 0}])
+def test_limits_that_let_nobody_in(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"positive|at least"):
+        RateLimits(**fields)
