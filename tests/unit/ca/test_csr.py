@@ -10,7 +10,6 @@ from tests.support.authorities import a_key
 from tests.support.issuing import EMPTY_ORGANIZATION, SHOP, a_csr
 
 EXTENSION_REQUEST = bytes.fromhex("06092a864886f70d01090e")
-SHA256_ECDSA = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 def reason_of(csr: str, forbidden_keys: frozenset[str] = frozenset()) -> str:
@@ -54,7 +53,9 @@ def signed(attributes: bytes) -> str:
     key = a_key()
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     body = hand_made.a_body(hand_made.spki(key), attributes=attributes)
-    return hand_made.assemble(body, SHA256_ECDSA, key.sign(body, ec.ECDSA(hashes.SHA256())))
+    return hand_made.assemble(
+        body, hand_made.ECDSA_SHA256, key.sign(body, ec.ECDSA(hashes.SHA256()))
+    )
 
 
 def extension_request(*extensions: bytes) -> bytes:
