@@ -4,6 +4,7 @@ Raw structs name only what the mesh rules read; every other field passes unseen.
 """
 
 from collections.abc import Iterator
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -221,8 +222,8 @@ def read_pod(raw: RawPod, metadata: Metadata) -> core.Pod:
         phase=status.phase or "",
         ended_at=_ended_at(status),
         ips=ips,
-        node=spec.node_name or "",
-        service_account=spec.service_account_name or "",
+        node=intern(spec.node_name or ""),
+        service_account=intern(spec.service_account_name or ""),
         host_network=spec.host_network or False,
         ready=any(
             condition.type == "Ready" and condition.status == "True"

@@ -5,12 +5,14 @@ what Kubernetes accepts, because they become keys and resource names.
 """
 
 import re
+from sys import intern
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from controlplane.manifests.metadata import Metadata, Owner
 from controlplane.manifests.read_fields import Moment, RefusedFieldError, objects
+from controlplane.manifests.sharing import shared_mapping, shared_owner
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -62,14 +64,14 @@ def read_metadata(raw: RawMetadata | None, *, namespaced: bool) -> Metadata:
     created = raw.creation_timestamp
     return Metadata(
         name=name,
-        namespace=namespace,
-        labels=raw.labels or {},
-        annotations=raw.annotations or {},
+        namespace=intern(namespace),
+        labels=shared_mapping(raw.labels),
+        annotations=shared_mapping(raw.annotations),
         uid=raw.uid or "",
         generation=raw.generation,
         created=created.timestamp() if created else 0.0,
         deleting=raw.deletion_timestamp is not None,
-        generate_name=raw.generate_name or "",
+        generate_name=intern(raw.generate_name or ""),
         owner=_owner(raw),
     )
 
@@ -91,5 +93,5 @@ def checked_names(name: Any, namespace: Any, *, namespaced: bool) -> tuple[str, 
 def _owner(raw: RawMetadata) -> Owner | None:
     for owner in objects(raw.owner_references, _NO_OWNER):
         if owner.controller:
-            return Owner(kind=owner.kind or "", name=owner.name or "")
+            return shared_owner(Owner(kind=owner.kind or "", name=owner.name or ""))
     return None

@@ -1,11 +1,12 @@
 """A large mesh of our own making: sizes in, manifests out.
 
 Shaped like real ones: namespaces of a hundred services, deployments of ten pods that share their
-labels, every policy of one namespace. Strings are made anew for each pod, as a reader would.
+labels, every policy of one namespace. Pods share what the reader of manifests lets them share.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from sys import intern
 
 from controlplane.manifests.core import (
     ContainerPort,
@@ -22,6 +23,7 @@ from controlplane.manifests.istio import (
     Source,
 )
 from controlplane.manifests.metadata import Manifest, Metadata, Owner
+from controlplane.manifests.sharing import shared_mapping, shared_owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +81,18 @@ def a_pod(sizes: Sizes, number: int, *, ready: bool = True, note: str = "") -> P
     return Pod(
         metadata=Metadata(
             name=f"{app}-{template}-{number % sizes.replicas:05x}",
-            namespace=namespace,
-            labels={"app": app, "version": "v1", "pod-template-hash": template},
-            annotations=annotations,
+            namespace=intern(namespace),
+            labels=shared_mapping({"app": app, "version": "v1", "pod-template-hash": template}),
+            annotations=shared_mapping(annotations),
             uid=f"{number:08x}-0000-4000-8000-{number:012x}",
             created=1_700_000_000.0 + number,
-            generate_name=f"{app}-{template}-",
-            owner=Owner("ReplicaSet", f"{app}-{template}"),
+            generate_name=intern(f"{app}-{template}-"),
+            owner=shared_owner(Owner("ReplicaSet", f"{app}-{template}")),
         ),
         phase="Running",
         ips=(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",),
-        node=f"node-{number % sizes.nodes}",
-        service_account=app,
+        node=intern(f"node-{number % sizes.nodes}"),
+        service_account=intern(app),
         ready=ready,
         container_ports=(ContainerPort("http", 8080),),
     )
