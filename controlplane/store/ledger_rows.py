@@ -7,7 +7,7 @@ and cut to fit, so that what is stored is what was coded.
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -15,6 +15,7 @@ from sqlalchemy import String, Table
 
 from controlplane.model.certificate import IssuedCertificate, RefusedRequest
 from controlplane.store.columns import fitting
+from controlplane.store.errors import RowRefusedError
 from controlplane.store.tables import issued_certificate, refused_request
 
 LedgerValue: TypeAlias = IssuedCertificate | RefusedRequest
@@ -25,11 +26,11 @@ _TYPES: Final[Mapping[str, type[LedgerValue]]] = {
 }
 _CHAIN: Final = frozenset({"replica_id", "sequence", "entry_id", "previous_mac", "mac"})
 _MOMENTS: Final = frozenset({"not_before", "not_after", "issued_at", "refused_at"})
-_LIMITS: Final = {
+_LIMITS: Final[Mapping[str, Mapping[str, int | None]]] = {
     kind: {
-        column.name: column.type.length
+        column.name: column.type.length if isinstance(column.type, String) else None
         for column in table.columns
-        if isinstance(column.type, String) and column.type.length is not None
+        if column.name not in _CHAIN
     }
     for kind, table in TABLES.items()
 }
@@ -48,15 +49,23 @@ class Entry:
         return "issued" if isinstance(self.value, IssuedCertificate) else "refused"
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of the value itself; ValueError for a time without a zone."""
-        limits = _LIMITS[self.kind]
+        """Return the columns of the value itself.
+
+        Raises:
+            RowRefusedError: a time has no zone.
+        """
         return {
-            name: _column(value, limits.get(name)) for name, value in asdict(self.value).items()
+            name: _column(getattr(self.value, name), limit)
+            for name, limit in _LIMITS[self.kind].items()
         }
 
     def line(self) -> bytes:
         """Return it as a line of the spool, without the line feed."""
-        document = [self.kind, self.entry_id, self.columns()]
+        columns = {
+            name: value[:limit] if isinstance(value := getattr(self.value, name), str) else value
+            for name, limit in _LIMITS[self.kind].items()
+        }
+        document = [self.kind, self.entry_id, columns]
         return json.dumps(document, separators=(",", ":"), default=datetime.isoformat).encode()
 
 
@@ -82,18 +91,11 @@ def entry_from_line(line: bytes) -> Entry:
 
 def row_from_columns(kind: str, columns: Mapping[str, Any]) -> LedgerRow:
     """Return the row that ``columns`` of the table of ``kind`` hold."""
-    value_type = _TYPES[kind]
-    names = {each.name for each in fields(value_type)}
     return LedgerRow(
         replica_id=columns["replica_id"],
         sequence=columns["sequence"],
-        value=value_type(**{name: columns[name] for name in names}),
+        value=_TYPES[kind](**{name: columns[name] for name in _LIMITS[kind]}),
     )
-
-
-def value_columns(kind: str) -> frozenset[str]:
-    """Return the columns of a table that hold its value, as opposed to its place in the chain."""
-    return frozenset(TABLES[kind].columns.keys()) - _CHAIN
 
 
 def _column(value: Any, limit: int | None) -> Any:
@@ -101,6 +103,6 @@ def _column(value: Any, limit: int | None) -> Any:
         return fitting(value, limit)
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError("a time without a zone")
+            raise RowRefusedError("a time without a zone")
         return value.astimezone(UTC)
     return value

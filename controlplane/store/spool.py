@@ -27,7 +27,7 @@ class Spool:
         self._torn = False
 
     @property
-    def bytes(self) -> int:
+    def waiting_bytes(self) -> int:
         """Return how many bytes wait to be written."""
         return self._size - self._taken
 
@@ -70,7 +70,7 @@ class Spool:
         for line in content.splitlines(keepends=True):
             if len(entries) == limit:
                 break
-            if not line.endswith(b"\n") and taken + len(line) < self.bytes:
+            if not line.endswith(b"\n") and taken + len(line) < self.waiting_bytes:
                 break  # the rest of this line is beyond what was read
             taken += len(line)
             try:
