@@ -23,9 +23,13 @@ class Response:
 
 
 def tail(type_url: str, nonce: str) -> bytes:
-    """Return the type_url and nonce fields of a response."""
-    url, once = type_url.encode(), nonce.encode()
-    return b"\x22" + varint(len(url)) + url + b"\x2a" + varint(len(once)) + once
+    """Return the system_version_info, type_url and nonce fields of a response.
+
+    The version is the commit, with which every nonce starts (docs/protocol/discovery.md XDS-20).
+    """
+    fields = ((b"\x0a", nonce.partition(".")[0]), (b"\x22", type_url), (b"\x2a", nonce))
+    texts = ((tag, text.encode()) for tag, text in fields)
+    return b"".join(tag + varint(len(text)) + text for tag, text in texts)
 
 
 def shared_body(frame: Frame, type_url: str, nonce: str) -> bytes:

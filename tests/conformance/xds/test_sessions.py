@@ -28,6 +28,7 @@ from tests.support.discovery import (
     acknowledge,
     introduced,
     names,
+    parsed,
     put,
     remove,
     removed,
@@ -189,6 +190,25 @@ def test_asking_again_at_the_same_commit_does_not_repeat_a_nonce() -> None:
         session.receive(a_request(ADDRESS_TYPE, nonce=nonces[-1], subscribe=["x/y/z"]))
         nonces += [each.nonce for each in taken(session)]
     assert len(nonces) == len(set(nonces)) == 5
+
+
+@pytest.mark.proves("XDS-20")
+@pytest.mark.refutes("XDS-20")
+def test_a_response_names_the_commit_it_belongs_to() -> None:
+    catalog = a_catalog(POD, policies=[a_policy("ns/p")])
+    session = a_session(catalog)
+    opened(session)
+    _, addresses = taken(session)
+    first = str(catalog.commit)
+    acknowledge(session, addresses)
+    put(catalog, OTHER)
+    (second,) = taken(session)
+    versions = [parsed(each).system_version_info for each in (addresses, second)]
+    assert versions == [first, str(catalog.commit)]
+    acknowledge(session, second)
+    session.receive(a_request(ADDRESS_TYPE, subscribe=["x/y/z"]))
+    (again,) = taken(session)
+    assert (parsed(again).system_version_info, again.nonce != second.nonce) == (versions[1], True)
 
 
 @pytest.mark.proves("XDS-10")
