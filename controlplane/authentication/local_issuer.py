@@ -2,7 +2,7 @@
 
 Where no cluster issues tokens, ``istiod-lite token`` does; the review answers in the shape of a
 TokenReview, so that everything behind it is the same path. docs/protocol/authentication.md AU-40
-to AU-44.
+to AU-43.
 """
 
 from collections.abc import Callable, Collection, Mapping

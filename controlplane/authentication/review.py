@@ -3,7 +3,7 @@
 Whoever verifies tokens implements ``TokenReviews``: a cluster's API server over HTTP
 (``review_client``) or this process's own issuer (``local_issuer``); both answer in the shape of
 ``authentication.k8s.io/v1`` and everything behind the answer is the same.
-docs/protocol/authentication.md AU-20 to AU-25.
+docs/protocol/authentication.md AU-20 to AU-24.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,7 +1,7 @@
 """May a node proxy hold this certificate: a caller and an identity in, silence or a refusal out.
 
 A certificate is given for identities that run on the caller's own node, and for no others; pods
-that the watch has yet to deliver are waited for. docs/protocol/authentication.md NA-1 to NA-16.
+that the watch has yet to deliver are waited for. docs/protocol/authentication.md NA-1 to NA-13.
 """
 
 from collections import Counter
