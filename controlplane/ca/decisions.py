@@ -3,6 +3,7 @@
 What has to be known of nodes and their pods is asked of a ``NodeAuthorizer``.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from controlplane.ca.errors import (
     UnboundCredentialsError,
 )
 from controlplane.model.identity import Identity
+from controlplane.model.names import Name
 
 IMPERSONATED_IDENTITY = "ImpersonatedIdentity"
 CERTIFICATE_SIGNER = "CertSigner"
@@ -37,10 +39,15 @@ class NodeAuthorizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The identity a certificate is made for; ``is_impersonated`` when the caller named it."""
+    """The identity a certificate is made for.
+
+    ``is_impersonated`` when the caller named it; ``is_for_node_proxy`` when it is a node proxy's
+    own.
+    """
 
     identity: Identity
     is_impersonated: bool
+    is_for_node_proxy: bool = False
 
 
 def named_identity(metadata: Struct) -> str | None:
@@ -70,12 +77,21 @@ def asks_for_signer(metadata: Struct) -> bool:
 
 
 class Decisions:
-    """Decides for one trust domain, as docs/protocol/certificates.md CA-8 to CA-12 say."""
+    """Decides for one trust domain, as docs/protocol/certificates.md CA-8 to CA-12 say.
+
+    ``node_accounts`` are the service accounts of node proxies.
+    """
 
     def __init__(
-        self, nodes: NodeAuthorizer, *, trust_domain: str, allows_unbound_credentials: bool = False
+        self,
+        nodes: NodeAuthorizer,
+        *,
+        trust_domain: str,
+        node_accounts: AbstractSet[Name] = frozenset(),
+        allows_unbound_credentials: bool = False,
     ) -> None:
         self._nodes = nodes
+        self._node_accounts = node_accounts
         self._trust_domain = trust_domain
         self._allows_unbound = allows_unbound_credentials
 
@@ -88,7 +104,11 @@ class Decisions:
             UnavailableError: whether it may cannot be told.
         """
         if named is None:
-            return Decision(identity=self._own(caller), is_impersonated=False)
+            return Decision(
+                identity=self._own(caller),
+                is_impersonated=False,
+                is_for_node_proxy=caller.account in self._node_accounts,
+            )
         identity = Identity.parse(named)
         if identity is None:
             raise ImpersonationDeniedError("identity-malformed")

@@ -123,6 +123,10 @@ class CertificateRequests:
             is_strict=decision.is_impersonated,
         )
         if ticket.request.asks_otherwise_than(decision.identity):
+            if decision.is_for_node_proxy:
+                raise SigningRequestError(
+                    "it asks for somebody else than its caller", reason_code="csr-names"
+                )
             self._observer.names_differed()
         signing_since = self._clock.monotonic()
         chain = await self._issuance.sign(ticket)

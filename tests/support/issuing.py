@@ -256,6 +256,7 @@ class Desk:
             decisions=Decisions(
                 self.pods,
                 trust_domain="cluster.local",
+                node_accounts={ZTUNNEL.account},
                 allows_unbound_credentials=allows_unbound_credentials,
             ),
             issuance=self.issuance,

@@ -20,6 +20,7 @@ from tests.support.issuing import (
     SHOP,
     WAYPOINT,
     ZTUNNEL,
+    ZTUNNEL_ITSELF,
     Desk,
     KnownTokens,
     a_csr,
@@ -220,6 +221,15 @@ async def test_a_key_renewed_in_its_place_is_not_noted() -> None:
     await desk.ask()
     await desk.ask()
     assert [row.key_seen_on for row in desk.ledger.issued] == ["", ""]
+
+
+@pytest.mark.refutes("CA-17", "CA-8")
+async def test_a_node_proxy_asks_for_nobody_else_in_its_csr() -> None:
+    desk = Desk()
+    assert refusal_of(await desk.ask(a_request(a_csr(SHOP), named=None))).reason_code == "csr-names"
+    for csr in (a_csr(None), a_csr(ZTUNNEL_ITSELF)):
+        chain_of(await desk.ask(a_request(csr, named=None)))
+    assert {row.spiffe_id for row in desk.ledger.issued} == {str(ZTUNNEL_ITSELF)}
 
 
 @pytest.mark.refutes("CA-8")
