@@ -93,7 +93,7 @@ def test_the_bytes_are_stable_between_processes_and_file_orders(tmp_path: Path) 
         name = file.name if file.name.startswith("meshconfig") else f"{number}-{file.name}"
         shutil.copy(file, copies / name)
     here = run(BOOKINFO, "-o", "json").stdout_bytes
-    elsewhere = subprocess.run(  # noqa: S603 - our own interpreter and our own command
+    elsewhere = subprocess.run(
         [sys.executable, "-c", COMMAND, "snapshot", str(copies), "-o", "json"],
         capture_output=True,
         check=True,

@@ -103,6 +103,8 @@ async def test_streams_that_end_are_opened_again(code: grpc.StatusCode, wait: fl
         for _ in range(2):
             stream = await server.stream()
             stream.send(a_response())
+            # Both requests and the acknowledgement: a stream must not end under a request.
+            await stream.receive(3)
             stream.end(code)
         await server.stream()
         assert [end.was_established for end in client.ends] == [True, True]

@@ -50,7 +50,7 @@ def test_a_type_without_a_stream_has_no_envelope() -> None:
 @pytest.mark.proves("MSG-8")
 def test_the_version_is_the_same_in_every_process() -> None:
     code = "from controlplane.encode.envelope import content_version as v; print(v(b'content'))"
-    elsewhere = subprocess.run(  # noqa: S603 - our own interpreter and a constant program
+    elsewhere = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
     version = content_version(b"content")
