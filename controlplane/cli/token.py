@@ -45,6 +45,9 @@ def token(  # noqa: PLR0913 - one option each
         raise typer.BadParameter("--pod and --pod-uid need each other")
     if node and not pod:
         raise typer.BadParameter("--node needs --pod: a token is bound to a node through its pod")
+    audiences = tuple(filter(None, audience.split(",")))
+    if not audiences:
+        raise typer.BadParameter("--audience names nobody")
     folder = Settings().data_dir if data_dir is None else data_dir
     try:
         key = load_issuer_key(folder)
@@ -53,7 +56,7 @@ def token(  # noqa: PLR0913 - one option each
         raise typer.Exit(1) from error
     request = TokenRequest(
         account=account,
-        audiences=tuple(filter(None, audience.split(","))),
+        audiences=audiences,
         lifetime=lifetime,
         pod=pod,
         pod_uid=pod_uid,

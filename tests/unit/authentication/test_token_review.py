@@ -17,11 +17,11 @@ from controlplane.authentication.token_review import TokenReviewer
 from tests.support.authentication import AUDIENCES, PEER, Counts, Reviews, a_reviewer, a_status
 from tests.support.dataflow_time import VirtualClock, let_run
 
-TOKEN = "t"
+ANY = "t"
 POD_UID = "uid-of-istio-system-ztunnel-a"
 
 
-async def ask(reviewer: TokenReviewer, token: str = TOKEN, *, peer: str = PEER, **rest: Any) -> Any:
+async def ask(reviewer: TokenReviewer, token: str = ANY, *, peer: str = PEER, **rest: Any) -> Any:
     """The caller of a token, or the error."""
     try:
         return await reviewer.caller(token, peer=peer, **{"expires_at": None, **rest})
