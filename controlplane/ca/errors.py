@@ -11,7 +11,12 @@ AuthorityError
 │   └── RateLimitedError          RESOURCE_EXHAUSTED   too many requests
 ├── UnavailableError          UNAVAILABLE  CSR signing error (not ready)
 ├── FaultyCertificateError    UNAVAILABLE  CSR signing error (internal error)
-└── TicketError               not on the wire: a fault in the code that signs
+├── TicketError               not on the wire: a fault in the code that signs
+└── AuthoritySourceError      not on the wire: what signs cannot be used
+    ├── KeyStoreError             a key store cannot be read or written
+    │   └── KeyStoreConflictError     somebody else wrote it since it was read
+    ├── KeysLostError             the journal knows authorities, no key store has their keys
+    └── GivenAuthorityError       files that were given do not make an authority
 
 ``reason_code`` is precise and goes to the ledger, the log and the metrics; what callers read says
 no more than docs/protocol/certificates.md CA-19 lets it. No text holds bytes of a request.
@@ -192,6 +197,36 @@ class TicketError(AuthorityError):
     """A ticket was offered for signing that this issuance did not make, or a second time."""
 
     code = "ticket"
+
+
+class AuthoritySourceError(AuthorityError):
+    """What signs cannot be used: at start-up it ends the process, later the old one stays."""
+
+    code = "authority-source"
+
+
+class KeyStoreError(AuthoritySourceError):
+    """A key store cannot be read or written, or what it holds is not ours or not whole."""
+
+    code = "key-store"
+
+
+class KeyStoreConflictError(KeyStoreError):
+    """Somebody else wrote the key store since it was read; nothing was written."""
+
+    code = "key-store-conflict"
+
+
+class KeysLostError(AuthoritySourceError):
+    """The journal knows authorities, and no key of any of them is left."""
+
+    code = "keys-lost"
+
+
+class GivenAuthorityError(AuthoritySourceError):
+    """Files that were given do not make an authority; the text names the file."""
+
+    code = "given-authority"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,6 +165,7 @@ class Transition:
     def set_state(
         self,
         *,
+        generation: int | None = None,
         bundle_version: int | None = None,
         active_root: str | None = None,
         active_intermediate: str | None = None,
@@ -172,15 +173,20 @@ class Transition:
     ) -> None:
         """Change where the authorities stand together; None leaves a part as it is.
 
+        ``generation`` is for a journal that is rebuilt: it goes on where the key store stands.
+
         Raises:
-            JournalError: the bundle version would go back.
+            JournalError: the generation or the bundle version would go back.
         """
         changes: dict[str, Any] = {
+            "generation": generation,
             "bundle_version": bundle_version,
             "active_root": active_root,
             "active_intermediate": active_intermediate,
             "max_ttl_in_force": max_ttl_in_force,
         }
+        if generation is not None and generation < self.state.generation:
+            raise JournalError("the generation never goes back")
         if bundle_version is not None and bundle_version < self.state.bundle_version:
             raise JournalError("the bundle version never goes back")
         self.state = replace(
