@@ -13,6 +13,10 @@ from google.protobuf.message import DecodeError
 from controlplane.xds.errors import MalformedRequestError
 
 _PART = 128 * 1024
+
+LARGE = 2 * _PART
+"""Bytes of the largest request that is parsed at once."""
+
 _LENGTH_DELIMITED = 2
 
 
@@ -23,7 +27,7 @@ def parse_request(data: bytes) -> Generator[None, None, Any]:
         MalformedRequestError: the bytes are not such a message.
     """
     try:
-        if len(data) <= 2 * _PART:
+        if len(data) <= LARGE:
             return discovery_pb2.DeltaDiscoveryRequest.FromString(data)
         message = discovery_pb2.DeltaDiscoveryRequest()
         start = 0

@@ -86,6 +86,7 @@ class XdsServer:
             rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
         )
         self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
+        self._large_requests = asyncio.Lock()
         self._numbers = count(1)
         self._streams: dict[Stream, float] = {}
         self._last_opened: float | None = None
@@ -154,6 +155,7 @@ class XdsServer:
             transport,
             session,
             first_syncs=self._first_syncs,
+            large_requests=self._large_requests,
             hold=self._settings.first_sync_hold,
         )
         spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret

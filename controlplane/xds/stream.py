@@ -5,8 +5,10 @@ never more than one message per client waits to be written.
 """
 
 import asyncio
+from typing import Any
 
-from controlplane.xds.request import parse_request
+from controlplane.snapshots.frame import finished
+from controlplane.xds.request import LARGE, parse_request
 from controlplane.xds.session import Session
 from controlplane.xds.transport import Transport
 
@@ -16,6 +18,7 @@ class Stream:
 
     ``first_syncs`` bounds how many large first responses are in the making or on their way, each
     for at most ``hold`` seconds: a slow reader must not keep the others out.
+    ``large_requests`` is held while one that lists many versions is parsed.
     """
 
     def __init__(
@@ -24,11 +27,13 @@ class Stream:
         session: Session,
         *,
         first_syncs: asyncio.Semaphore,
+        large_requests: asyncio.Lock,
         hold: float,
     ) -> None:
         self.session = session
         self._transport = transport
         self._first_syncs = first_syncs
+        self._large_requests = large_requests
         self._hold = hold
         self._wake = asyncio.Event()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -65,18 +70,24 @@ class Stream:
 
     async def _read(self) -> str:
         while (data := await self._transport.receive()) is not None:
-            parsing = parse_request(data)
-            while True:
-                try:
-                    next(parsing)
-                except StopIteration as stop:
-                    request = stop.value
-                    break
-                await asyncio.sleep(0)
+            request = await self._parsed(data)
             self.session.receive(request)
             if self.session.has_work():
                 self._wake.set()
         return "the client ended the stream"
+
+    async def _parsed(self, data: bytes) -> Any:
+        parsing = parse_request(data)
+        if len(data) <= LARGE:
+            return finished(parsing)
+        # In turn: when many clients return together, their slices would add up to a long stall.
+        async with self._large_requests:
+            while True:
+                try:
+                    next(parsing)
+                except StopIteration as stop:
+                    return stop.value
+                await asyncio.sleep(0)
 
     async def _write(self) -> str:
         while (reason := self.session.ending()) is None:

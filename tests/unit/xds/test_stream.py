@@ -58,6 +58,7 @@ def a_stream(
         transport,
         a_session(catalog),
         first_syncs=first_syncs or asyncio.Semaphore(1),
+        large_requests=asyncio.Lock(),
         hold=0.05,
     )
     catalog.subscribe(lambda _: stream.wake())
