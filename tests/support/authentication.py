@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,9 +187,15 @@ class TokenReviewApi:
     asked: list[dict[str, Any]] = field(default_factory=list)
     credentials: list[str] = field(default_factory=list)
     url: str = ""
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self.serve(reader, writer))
+        self.connections.add(connection)
+        connection.add_done_callback(self.connections.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
                 fields = {
@@ -211,16 +217,18 @@ class TokenReviewApi:
                     b"content-length: %d\r\n\r\n%s" % (self.code, len(answer), answer)
                 )
                 await writer.drain()
-        writer.close()
 
 
 @asynccontextmanager
 async def token_review_api(**statuses: Status) -> AsyncIterator[TokenReviewApi]:
     """Serve the API on loopback; ``statuses`` may be added later."""
     api = TokenReviewApi(statuses=dict(statuses))
-    server = await asyncio.start_server(api.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(api.connected, "127.0.0.1", 0)
     api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield api
     finally:
         server.close()
+        for connection in api.connections:
+            connection.cancel()
+        await asyncio.gather(*api.connections, return_exceptions=True)
