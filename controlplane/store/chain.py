@@ -2,7 +2,7 @@
 
 In: a row's values, the head before it and a key that is not in the database. Out: the row's
 code (HMAC-SHA256), which covers everything in it, its place and the code before it
-(docs/protocol/ledger.md LG-7).
+(docs/protocol/ledger.md LG-8).
 """
 
 import hashlib
