@@ -6,6 +6,7 @@ the while: ``stall`` is how much later than asked a short sleep ended.
 """
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,7 @@ async def _measured(
 ) -> dict[str, Any]:
     from controlplane.app.serving_certificate import make_serving_certificate
     from controlplane.clock import SystemClock
+    from controlplane.dataflow.collector import THRESHOLDS
     from controlplane.snapshots.catalog import Catalog
     from controlplane.snapshots.scope import ADDRESSES
     from controlplane.xds.server import Listener, XdsServer
@@ -67,6 +69,10 @@ async def _measured(
         ],
     )
     catalog.publish()
+    # As a server does once it is ready (controlplane.dataflow.collector).
+    gc.set_threshold(*THRESHOLDS)
+    gc.collect()
+    gc.freeze()
     pair = make_serving_certificate(folder, names=("127.0.0.1",), now=datetime.now(UTC))
     settings = XdsSettings(new_streams_per_second=10_000, new_streams_at_once=10_000)
     server = XdsServer(catalog, settings, SystemClock())

@@ -52,13 +52,16 @@ class Queues:
 
 
 def a_stream(
-    catalog: Catalog, transport: Queues, first_syncs: asyncio.Semaphore | None = None
+    catalog: Catalog,
+    transport: Queues,
+    first_syncs: asyncio.Semaphore | None = None,
+    large_requests: asyncio.Lock | None = None,
 ) -> Stream:
     stream = Stream(
         transport,
         a_session(catalog),
         first_syncs=first_syncs or asyncio.Semaphore(1),
-        large_requests=asyncio.Lock(),
+        large_requests=large_requests or asyncio.Lock(),
         hold=0.05,
     )
     catalog.subscribe(lambda _: stream.wake())
@@ -125,3 +128,21 @@ async def test_a_slow_first_sync_gives_its_place_back() -> None:
         slow.open.set()
         assert len(await slow.sent.get()) > 10_000
     assert not places.locked()
+
+
+async def test_a_large_request_waits_its_turn_and_holds_up_no_small_one() -> None:
+    catalog, turn = a_catalog(POD), asyncio.Lock()
+    returning, fresh = Queues(), Queues()
+    known = {f"c//Pod/ns/{number}": "a version" for number in range(10_000)}
+    await turn.acquire()
+    async with (
+        running(a_stream(catalog, returning, large_requests=turn)),
+        running(a_stream(catalog, fresh, large_requests=turn)),
+    ):
+        returning.request(introduced(a_request(known=known), kind="waypoint"))
+        fresh.request(introduced(a_request(), kind="waypoint"))
+        assert POD.name.encode() in await fresh.sent.get()
+        assert returning.sent.empty()
+        turn.release()
+        assert b"c//Pod/ns/9999" in await returning.sent.get()
+    assert not turn.locked()
