@@ -5,11 +5,27 @@ that ``controlplane.app`` hands on in the small pieces each package asks for. do
 lists them all.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_GO_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+
+
+def _seconds(value: object) -> object:
+    """Return the seconds of a duration such as 24h0m0s; anything else is left to the validator."""
+    match = _GO_DURATION.fullmatch(value) if isinstance(value, str) and value else None
+    if match is None:
+        return value
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+Duration = Annotated[int, BeforeValidator(_seconds), Field(gt=0)]
+"""Seconds, or hours, minutes and seconds as users of istiod write them."""
 
 
 def _known_as(name: str) -> AliasChoices:
@@ -105,6 +121,50 @@ class Settings(BaseSettings):
     pod_range: str = Field(default="10.128.0.0/9", description="Addresses of expanded pods.")
     service_range: str = Field(
         default="10.96.0.0/12", description="Addresses of expanded services."
+    )
+
+    trust_domain: str | None = Field(
+        default=None,
+        validation_alias=_known_as("TRUST_DOMAIN"),
+        description="Trust domain of certificates; that of meshconfig.yaml when unset.",
+    )
+    token_audiences: str = Field(
+        default="istio-ca",
+        validation_alias=_known_as("TOKEN_AUDIENCES"),
+        description="Audiences that tokens may be for, a comma list.",
+    )
+    trusted_node_accounts: str = Field(
+        default="istio-system/ztunnel",
+        validation_alias=_known_as("CA_TRUSTED_NODE_ACCOUNTS"),
+        description="Service accounts of node proxies, a comma list of namespace/name.",
+    )
+    control_plane_account: str = Field(
+        default="istiod",
+        description="Our own service account: no node proxy is given its certificate.",
+    )
+    allows_unbound_tokens: bool = Field(
+        default=False, description="Certify tokens that are bound to no pod."
+    )
+    default_certificate_ttl: Duration = Field(
+        default=86_400,
+        validation_alias=_known_as("DEFAULT_WORKLOAD_CERT_TTL"),
+        description="Lifetime of a certificate that asks for none, such as 24h.",
+    )
+    max_certificate_ttl: Duration = Field(
+        default=7_776_000,
+        validation_alias=_known_as("MAX_WORKLOAD_CERT_TTL"),
+        description="Asking for more is refused.",
+    )
+    issued_certificate_ttl: Duration = Field(
+        default=86_400, description="No certificate lives longer, whatever it asks for."
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="sqlite:///FILE or postgresql://...; a file in the data folder when unset.",
+    )
+    ledger: Literal["batched", "strict"] = Field(
+        default="batched",
+        description="Write the ledger behind certificates, or before they leave.",
     )
 
     authorization_scope: Literal["node", "full"] = Field(

@@ -104,7 +104,7 @@ class RawAuthorizationSpec(msgspec.Struct, rename="camel", forbid_unknown_fields
     target_ref: RawTargetReference | None = None
     target_refs: tuple[RawTargetReference, ...] = ()
     action: str = "ALLOW"
-    rules: tuple[RawRule | None, ...] = ()
+    rules: tuple[RawRule | None, ...] | None = ()
     provider: dict[str, Any] | None = None
 
 
@@ -167,7 +167,7 @@ def read_authorization_policy(
         selector=_selector(spec.selector, spec),
         target_references=_targets(spec),
         action=one_of(spec.action, _ACTIONS, ("spec", "action")),
-        rules=tuple(_rule(rule) for rule in objects(spec.rules, _RULE)),
+        rules=tuple(_rule(rule) for rule in objects(spec.rules or (), _RULE)),
     )
 
 

@@ -101,7 +101,6 @@ def test_impossible_peer_authentications_are_refused(spec: str, field: str) -> N
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ("{rules: null}", "spec.rules"),
         ("{rules: [{from: }]}", "spec.rules[0].from"),
         ("{rules: [{from: [{source: {ipBlocks: }}]}]}", "spec.rules[0].from[0].source.ipBlocks"),
         ("{rules: [{from: [{source: {principals: [~]}}]}]}",
@@ -124,6 +123,8 @@ def test_null_objects_are_empty_objects() -> None:
     )
     assert policy("{rules: [null]}").rules == (AuthorizationRule(),)
     assert policy("null") == policy("{}")
+    # No rules at all: an ALLOW then denies everything, where refusing it would enforce nothing.
+    assert policy("{rules: null}") == policy("{}")
     assert policy("{rules: [{from: []}]}").rules == (AuthorizationRule(),)
 
 
