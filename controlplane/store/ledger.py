@@ -103,6 +103,7 @@ class Ledger:
         self._settings: Final = settings or LedgerSettings()
         self._anchor = Anchor(replica_id=replica_id, head=beginning(key, replica_id))
         self._anchor_was_read = False
+        self._keeps_anchors = True
         self._position: Position | None = None
         self._queue: deque[_Pending] = deque()
         self._work = asyncio.Event()
@@ -317,6 +318,7 @@ class Ledger:
             anchors = await asyncio.to_thread(self._anchors.read)
         except AnchorError as error:
             _log.error("ledger.anchor_unreadable", reason=str(error))
+            self._keeps_anchors = False  # what is there is evidence: somebody has to look first
         else:
             self._anchor = anchors.get(self._anchor.replica_id, self._anchor)
         self._anchor_was_read = True
@@ -325,6 +327,8 @@ class Ledger:
         if anchor == self._anchor:
             return
         self._anchor = anchor
+        if not self._keeps_anchors:
+            return
         try:
             await asyncio.to_thread(self._anchors.write, anchor)
         except (OSError, AnchorError) as error:
