@@ -59,9 +59,9 @@ class Load:
         """Connect, wait for both types everywhere; return bytes, messages and resources."""
         self.received_bytes = self.messages = 0
         self.small = []
-        credentials = (
-            grpc.ssl_channel_credentials(Path(root).read_bytes())  # noqa: ASYNC240 - before the load starts if root is not None else None
-        )
+        # Read before any load starts: nothing else waits for it.
+        roots = Path(root).read_bytes() if root is not None else None  # noqa: ASYNC240 - see above
+        credentials = None if roots is None else grpc.ssl_channel_credentials(roots)
         if resume and self._known is None:
             self._known = _known_versions(self.large or b"")
         if not resume:
