@@ -3,6 +3,8 @@
 import typer
 
 from controlplane import __version__
+from controlplane.cli.ca import ca_commands
+from controlplane.cli.db import database_commands
 from controlplane.cli.demo import demo
 from controlplane.cli.serve import serve
 from controlplane.cli.snapshot import snapshot
@@ -18,6 +20,8 @@ application.command()(serve)
 application.command()(demo)
 application.command()(snapshot)
 application.command()(token)
+application.add_typer(ca_commands)
+application.add_typer(database_commands)
 
 
 @application.command()

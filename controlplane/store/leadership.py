@@ -164,10 +164,9 @@ class StoreLeadership:
         if leads == self._led:
             return
         self._led = leads
-        _log.info(
-            "leadership.gained" if leads else "leadership.lost",
-            election=self._election,
-            token=self._token,
-        )
+        if leads:
+            _log.info("leadership.gained", election=self._election, token=self._token)
+        else:
+            _log.info("leadership.lost", election=self._election, token=self._token)
         self._change.set()
         self._change = asyncio.Event()
