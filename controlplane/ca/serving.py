@@ -57,7 +57,7 @@ class ServingCertificate:
     is how often, in seconds, the authority and the clock are looked at.
     """
 
-    def __init__(  # noqa: PLR0913 - who signs, what for, when and where to
+    def __init__(
         self,
         issuance: Issuance,
         signers: SignerSource,
@@ -74,6 +74,7 @@ class ServingCertificate:
         self._install = install
         self._poll = poll
         self._served: Served | None = None
+        self._failure = ""
 
     async def issue(self) -> Served:
         """Return a new certificate for the port.
@@ -116,8 +117,11 @@ class ServingCertificate:
             try:
                 served = await self.issue()
             except AuthorityError as error:
-                _log.warning("serving-certificate.failed", reason=error.reason_code)
+                if error.reason_code != self._failure:
+                    _log.warning("serving-certificate.failed", reason=error.reason_code)
+                self._failure = error.reason_code
                 continue
+            self._failure = ""
             self._install(served.chain, served.key)
 
     def _is_due(self) -> bool:

@@ -26,7 +26,7 @@ def _logged() -> set[str]:
 
 def _documented() -> set[str]:
     page = (ROOT / "docs" / "events.md").read_text()
-    return set(re.findall(r"^\| `([a-z._]+)` \|", page, re.MULTILINE))
+    return set(re.findall(r"^\| `([a-z._-]+)` \|", page, re.MULTILINE))
 
 
 def test_events_and_their_page_agree() -> None:
