@@ -22,9 +22,7 @@ ENDED = frozenset({AuthorityStatus.REMOVED, AuthorityStatus.FAILED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthoritySet:
-    """Authorities in the order they were made, all roots that are or were trusted, and the state
-    they are in together.
-    """
+    """Authorities in the order they were made, roots that are or were trusted, their state."""
 
     state: AuthorityState
     authorities: tuple[AuthorityRecord, ...] = ()
@@ -85,8 +83,10 @@ class KeptAuthorities:
     """Everything a key store keeps: the authorities, their keys by id, and open orders."""
 
     authorities: AuthoritySet
-    keys: Mapping[str, AuthorityKey] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    orders: Orders = Orders()
+    keys: Mapping[str, AuthorityKey] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
+    orders: Orders = field(default_factory=Orders)
 
     def __reduce__(self) -> str:
         raise TypeError("keys stay where they are")

@@ -1,0 +1,124 @@
+"""Which of two memories is right after a crash or a restore: key store and journal in, one set out.
+
+A transition is written to the journal first, where the leader's token is checked, and to the key
+store second, which is what replicas sign by. The higher generation is the later one; an authority
+without its key never signs again, whatever either says (docs/protocol/authorities.md AT-25 to
+AT-29).
+"""
+
+from dataclasses import dataclass, replace
+
+from controlplane.ca.authority_set import AuthoritySet, KeptAuthorities
+from controlplane.ca.errors import KeysLostError
+from controlplane.model.certificate import AuthorityRecord, AuthorityStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What holds from now on. ``notes`` say, for operators, what was found to differ.
+
+    ``writes_journal`` and ``writes_keys`` tell which of the two has to be brought up to it.
+    """
+
+    content: KeptAuthorities | None
+    writes_journal: bool = False
+    writes_keys: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def reconciled(kept: KeptAuthorities | None, journal: AuthoritySet | None) -> Reconciled:
+    """Return what holds, given what the key store and the journal hold (None: nothing).
+
+    Raises:
+        KeysLostError: the journal knows authorities and there is no key store. A new root would
+            split the mesh without anybody having decided so.
+    """
+    if kept is None:
+        if journal is not None and journal.living:
+            raise KeysLostError(
+                "the database knows authorities, but the key store is empty: bring the key store "
+                "back, or start with an empty database to give the mesh a new root"
+            )
+        return Reconciled(content=None)
+    ours = kept.authorities
+    generation = 0 if journal is None else journal.state.generation
+    later = ours if journal is None or generation < ours.state.generation else journal
+    settled, notes = _settled(later, kept)
+    if generation < ours.state.generation:
+        behind = f"the journal was at generation {generation}, the keys at {ours.state.generation}"
+        notes = (behind, *notes)
+    content = _with_needed_keys(replace(kept, authorities=settled))
+    return Reconciled(
+        content=content,
+        writes_journal=bool(notes),
+        writes_keys=(
+            settled.state.generation != ours.state.generation
+            or content.keys.keys() != kept.keys.keys()
+        ),
+        notes=notes,
+    )
+
+
+def _settled(
+    authorities: AuthoritySet, kept: KeptAuthorities
+) -> tuple[AuthoritySet, tuple[str, ...]]:
+    """Return the set without promises that no key stands behind, at the next generation if any.
+
+    What was made but never in force fails. What was in force no longer is; its root stays trusted
+    for as long as anything it signed is still out there.
+    """
+    lost = {each.authority_id for each in authorities.living} - kept.keys.keys()
+    if not lost:
+        return authorities, ()
+    records = tuple(
+        _keyless(each, authorities) if each.authority_id in lost else each
+        for each in authorities.authorities
+    )
+    state = authorities.state
+    failed = {each.certificate for each in records if each.status is AuthorityStatus.FAILED}
+    is_withdrawn = any(entry.certificate in failed for entry in authorities.trusted)
+    version = state.bundle_version + is_withdrawn
+    settled = AuthoritySet(
+        state=replace(
+            state,
+            generation=state.generation + 1,
+            bundle_version=version,
+            active_root="" if state.active_root in lost else state.active_root,
+            active_intermediate=(
+                "" if state.active_intermediate in lost else state.active_intermediate
+            ),
+        ),
+        authorities=records,
+        bundle=tuple(
+            replace(entry, removed_version=version)
+            if entry.certificate in failed and entry.removed_version is None
+            else entry
+            for entry in authorities.bundle
+        ),
+    )
+    notes = tuple(
+        f"the key of {each.tier} {each.authority_id[:8]} is gone"
+        for each in authorities.authorities
+        if each.authority_id in lost
+    )
+    return settled, notes
+
+
+def _keyless(record: AuthorityRecord, authorities: AuthoritySet) -> AuthorityRecord:
+    if record.status in {AuthorityStatus.PREPARED, AuthorityStatus.PUBLISHED}:
+        return replace(record, status=AuthorityStatus.FAILED)
+    below = [
+        each.not_after
+        for each in authorities.authorities
+        if each.parent_authority_id == record.authority_id
+    ]
+    ends = record.max_leaf_not_after or max(below, default=record.not_after)
+    return replace(record, status=AuthorityStatus.TAINTED, max_leaf_not_after=ends)
+
+
+def _with_needed_keys(content: KeptAuthorities) -> KeptAuthorities:
+    """Return ``content`` without keys that nothing refers to any longer."""
+    living = {each.authority_id for each in content.authorities.living}
+    return replace(
+        content, keys={name: key for name, key in content.keys.items() if name in living}
+    )
