@@ -243,7 +243,7 @@ def _moved(
 
 
 def without_history(authorities: AuthoritySet, now: datetime) -> AuthoritySet:
-    """Return the set without what ended long ago: the journal remembers it, nobody else needs it."""
+    """Return the set without what ended long ago: the journal remembers it."""
     kept = tuple(
         each
         for each in authorities.authorities
