@@ -52,7 +52,7 @@ class LedgerSettings:
 
     mode: Literal["batched", "strict"] = "batched"
     flush_after: float = 0.1
-    batch_rows: int = 200
+    batch_rows: int = 100
     queue_rows: int = 20_000
     write_timeout: float = 2.0
     retry_after: float = 1.0

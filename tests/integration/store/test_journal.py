@@ -136,6 +136,18 @@ async def test_the_bundle_version_never_goes_back(journal: Journal) -> None:
             transition.set_state(bundle_version=1)
 
 
+@pytest.mark.proves("LG-22")
+async def test_a_rebuilt_journal_goes_on_where_the_keys_stand(journal: Journal) -> None:
+    async with journal.transition(DOMAIN, fencing_token=1, leader_id="leader") as transition:
+        transition.set_state(generation=40)
+    with pytest.raises(JournalError, match="never goes back"):
+        async with journal.transition(DOMAIN, fencing_token=1, leader_id="leader") as transition:
+            transition.set_state(generation=40)
+    state = await journal.state(DOMAIN)
+    assert state is not None
+    assert state.generation == 40
+
+
 @pytest.mark.proves("LG-21")
 async def test_a_stale_leader_changes_nothing(journal: Journal) -> None:
     await add(journal, an_authority(1), token=5)
