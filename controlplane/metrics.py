@@ -10,11 +10,111 @@ _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _BYTES = (1.0, 10_000.0, 1_000_000.0, 4_000_000.0, 10_000_000.0, 40_000_000.0)
 
 
+class CertificateMetrics:
+    """What is counted of certificates."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "citadel_server_csr_count", "Requests for certificates.", registry=registry
+        )
+        self.issued = Counter(
+            "citadel_server_success_cert_issuance_count", "Certificates issued.", registry=registry
+        )
+        self.authentication_failures = Counter(
+            "citadel_server_authentication_failure_count",
+            "Requests whose caller could not be told.",
+            registry=registry,
+        )
+        self.unreadable_requests = Counter(
+            "citadel_server_csr_parsing_err_count", "CSRs that were refused.", registry=registry
+        )
+        self.signing_errors = Counter(
+            "citadel_server_csr_sign_err_count",
+            "Requests that failed at signing.",
+            ["error"],
+            registry=registry,
+        )
+        self.root_expiry = Gauge(
+            "citadel_server_root_cert_expiry_timestamp",
+            "When the first trusted root ends, in Unix seconds.",
+            registry=registry,
+        )
+        self.chain_expiry = Gauge(
+            "citadel_server_cert_chain_expiry_timestamp",
+            "When the signing certificate ends, in Unix seconds.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "istiod_lite_ca_refused",
+            "Requests refused, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.impersonation_denied = Counter(
+            "istiod_lite_ca_impersonation_denied",
+            "Node proxies that asked for an identity they may not have.",
+            ["reason"],
+            registry=registry,
+        )
+        self.issue_seconds = Histogram(
+            "istiod_lite_ca_issue_seconds",
+            "From request to certificate.",
+            ["key_type"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.sign_seconds = Histogram(
+            "istiod_lite_ca_sign_seconds", "One signature.", buckets=_SECONDS, registry=registry
+        )
+        self.review_seconds = Histogram(
+            "istiod_lite_ca_tokenreview_seconds",
+            "One token review.",
+            ["result"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.review_cache = Counter(
+            "istiod_lite_ca_tokenreview_cache",
+            "Looks into the remembered reviews.",
+            ["hit"],
+            registry=registry,
+        )
+        self.names_differed = Counter(
+            "istiod_lite_ca_csr_names_differed",
+            "CSRs that named somebody else than their caller.",
+            registry=registry,
+        )
+        self.signer_ignored = Counter(
+            "istiod_lite_ca_signer_ignored",
+            "Requests for a particular signer.",
+            registry=registry,
+        )
+        self.keys_shared = Counter(
+            "istiod_lite_ca_keys_shared",
+            "Keys that were certified for two holders.",
+            registry=registry,
+        )
+        self.ledger_rows = Gauge(
+            "istiod_lite_ca_audit_queue", "Rows of the ledger that wait.", registry=registry
+        )
+        self.ledger_spooled = Gauge(
+            "istiod_lite_ca_audit_spooled",
+            "Bytes of the ledger that wait in a file.",
+            registry=registry,
+        )
+        self.ledger_lost = Gauge(
+            "istiod_lite_ca_audit_lost",
+            "Rows that did not fit anywhere and are lost.",
+            registry=registry,
+        )
+
+
 class Metrics:
     """Every metric this process keeps, on a registry of its own."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self.certificates = CertificateMetrics(self.registry)
         self.build = Info("istiod_lite_build", "Version of this process.", registry=self.registry)
         self.build.info({"version": version})
         self.clients = Gauge(

@@ -158,6 +158,14 @@ class Settings(BaseSettings):
     issued_certificate_ttl: Duration = Field(
         default=86_400, description="No certificate lives longer, whatever it asks for."
     )
+    replica_id: str = Field(
+        default="local",
+        validation_alias=_known_as("POD_NAME"),
+        description="Name of this replica; two replicas must not share one.",
+    )
+    ledger_retention_days: int = Field(
+        default=180, gt=0, description="Age at which whole segments of the ledger are dropped."
+    )
     database_url: str | None = Field(
         default=None,
         description="sqlite:///FILE or postgresql://...; a file in the data folder when unset.",

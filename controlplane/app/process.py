@@ -6,40 +6,38 @@ clean end: streams first, so that clients come back elsewhere.
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import structlog
 
 from controlplane import __version__
 from controlplane.admin.api import admin_application
 from controlplane.admin.server import AdminServer
+from controlplane.app.certificates import Certificates, root_file
 from controlplane.app.errors import StartupError
 from controlplane.app.observation import CommitObservation, ProblemObservation, StreamObservation
-from controlplane.app.serving_certificate import (
-    ServingCertificate,
-    make_serving_certificate,
-    serving_certificate_from_files,
-)
+from controlplane.ca.errors import AuthorityError
 from controlplane.clock import Clock, SystemClock
-from controlplane.dataflow import Batcher, tune_collector
+from controlplane.dataflow import Batcher, Change, tune_collector
 from controlplane.manifests.documents import Limits
+from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.metrics import Metrics
+from controlplane.model.names import Name
 from controlplane.model.problem import Problem
 from controlplane.pipeline.assembly import build_pipeline
 from controlplane.pipeline.configuration import mesh_settings
 from controlplane.pipeline.intake import Intake
 from controlplane.settings import Settings
 from controlplane.snapshots.catalog import Catalog
+from controlplane.snapshots.residents import Residents
 from controlplane.sources.files import FilesSettings, FilesSource
 from controlplane.sources.source import Source
 from controlplane.xds.errors import ListenError
 from controlplane.xds.server import Listener, XdsServer
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.tls import HotCertificate
-
-_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 log = structlog.get_logger()
 
@@ -64,7 +62,6 @@ class Process:
         self.admin_port = 0
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
-        self._certificate = _certificate(settings, self._clock)
         self.metrics = Metrics(__version__)
         self.catalog = Catalog()
         try:
@@ -79,6 +76,8 @@ class Process:
         )
         self._intake = Intake(self.pipeline.inputs, self.pipeline.found_problems, self._batcher)
         self._problems = ProblemObservation(self.metrics, self._intake.located)
+        self.residents = Residents(self._clock)
+        self._certificates = Certificates(settings, self._clock, self.metrics, self.residents)
         self._source = source or FilesSource(
             settings.files,
             settings=FilesSettings(
@@ -92,15 +91,16 @@ class Process:
             xds_settings(settings),
             self._clock,
             ready=self._why_not_ready,
+            access=self._certificates.access,
             observer=StreamObservation(self.metrics, __version__),
         )
-        self._admin: AdminServer | None = None
         self._connect()
 
     @property
     def root_file(self) -> Path:
         """Return the PEM file that clients verify the TLS port with."""
-        return self._certificate.root_file
+        given = self.settings.tls_root or self.settings.tls_certificate
+        return given or root_file(self.settings.data_dir)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -117,6 +117,9 @@ class Process:
         reason = self._why_not_ready()
         if reason is not None:
             reasons.append(reason)
+        unfit = self._certificates.unfit_reason()
+        if unfit is not None:
+            reasons.append(f"no certificate can be issued: {unfit}")
         return reasons
 
     def stop(self) -> None:
@@ -129,16 +132,19 @@ class Process:
         Raises:
             StartupError: a port cannot be opened.
         """
-        await self._open()
-        if self._admin is None:
-            raise StartupError("the admin port is not open")
         try:
+            admin, upkeep = await self._open()
             async with asyncio.TaskGroup() as tasks:
                 working = [
-                    tasks.create_task(self._batcher.run(), name="commits"),
-                    tasks.create_task(self._source.run(self._intake), name="source"),
+                    tasks.create_task(work, name=name)
+                    for name, work in {
+                        "commits": self._batcher.run(),
+                        "source": self._source.run(self._intake),
+                        **self._certificates.tasks(),
+                        **upkeep,
+                    }.items()
                 ]
-                serving = tasks.create_task(self._admin.run(), name="admin")
+                serving = tasks.create_task(admin.run(), name="admin")
                 self.started.set()
                 announce(self)
                 await self._stopping.wait()
@@ -146,26 +152,25 @@ class Process:
                 await self._server.stop(self.settings.drain_timeout)
                 for task in working:
                     task.cancel()
-                self._admin.stop()
+                admin.stop()
                 await serving
         finally:
             await self._server.stop(0)
+            await self._certificates.close()
         log.info("process.stopped")
 
-    async def _open(self) -> None:
+    async def _open(self) -> tuple[AdminServer, dict[str, Coroutine[Any, Any, None]]]:
+        """Open every port; return the admin server and the task that renews the certificate."""
         settings = self.settings
         host = settings.bind_address
         bracketed = f"[{host}]" if ":" in host else host
-        certificate = (
-            HotCertificate.from_files(settings.tls_certificate, settings.tls_key)
-            if settings.tls_certificate and settings.tls_key
-            else HotCertificate(self._certificate.chain, self._certificate.key)
-        )
+        await self._certificates.open()
+        certificate, upkeep = await self._certificate()
         listeners = [Listener(address=f"{bracketed}:{settings.xds_port}", certificate=certificate)]
         if settings.plaintext:
             listeners.append(Listener(address=f"{bracketed}:{settings.plaintext_port}"))
         try:
-            self._admin = AdminServer(
+            admin = AdminServer(
                 admin_application(
                     version=__version__,
                     waiting_for=self.waiting_for,
@@ -174,20 +179,44 @@ class Process:
                 host=host,
                 port=settings.admin_port,
             )
-            ports = await self._server.start(listeners)
+            ports = await self._server.start(listeners, self._certificates.handlers)
         except (ListenError, OSError) as error:
             raise StartupError(f"cannot open the ports: {error}") from error
-        self.admin_port = self._admin.port
+        self.admin_port = admin.port
         self.xds_port = ports[0]
         self.plaintext_port = ports[1] if settings.plaintext else None
+        return admin, upkeep
+
+    async def _certificate(self) -> tuple[HotCertificate, dict[str, Coroutine[Any, Any, None]]]:
+        """Return what the TLS port serves, and what keeps it fresh unless files do."""
+        settings = self.settings
+        given = (settings.tls_certificate, settings.tls_key)
+        try:
+            if given[0] is not None and given[1] is not None:
+                return HotCertificate.from_files(given[0], given[1]), {}
+            if any(given):
+                raise StartupError("a serving certificate needs both its chain and its key")
+            serving = self._certificates.serving()
+            first = await serving.issue()
+            certificate = HotCertificate(first.chain, first.key)
+        except (ListenError, AuthorityError) as error:
+            raise StartupError(f"no serving certificate: {error}") from error
+        return certificate, {"serving certificate": serving.run(certificate.replace)}
 
     def _connect(self) -> None:
         graph = self.pipeline.graph
         self.pipeline.publish_to(self.catalog)
+        self.pipeline.publish_residents_to(self.residents)
+        self.pipeline.inputs.mesh_config.subscribe(self._mesh_configured)
         self.pipeline.found_problems.subscribe(self._problems.found)
         self.pipeline.problems.subscribe(self._problems.judged)
         graph.on_commit(CommitObservation(self.metrics, self.catalog).committed)
         tune_collector(graph)
+
+    def _mesh_configured(self, changes: Sequence[Change[Name, MeshConfig]]) -> None:
+        for _, _, new in changes:
+            if new is not None:
+                self._certificates.notice(new)
 
     def _why_not_ready(self) -> str | None:
         if self.pipeline.graph.ready:
@@ -205,20 +234,6 @@ def xds_settings(settings: Settings) -> XdsSettings:
         connection_age=settings.max_connection_age,
         new_streams_per_second=settings.max_new_streams_per_second,
     )
-
-
-def _certificate(settings: Settings, clock: Clock) -> ServingCertificate:
-    given = (settings.tls_certificate, settings.tls_key)
-    if all(given):
-        certificate, key = given
-        assert certificate is not None  # noqa: S101 - told by all() above
-        assert key is not None  # noqa: S101 - told by all() above
-        return serving_certificate_from_files(certificate, key, settings.tls_root)
-    if any(given):
-        raise StartupError("a serving certificate needs both its chain and its key")
-    namespace = settings.system_namespace
-    names = (*_LOOPBACK_NAMES, f"istiod.{namespace}.svc")
-    return make_serving_certificate(settings.data_dir / "tls", names=names, now=clock.now())
 
 
 def _require_loopback(address: str) -> None:

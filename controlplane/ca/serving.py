@@ -53,8 +53,8 @@ def istiod_names(
 class ServingCertificate:
     """Keeps the port's certificate fresh.
 
-    Args of construction: ``install`` takes the chain and key of every new certificate; ``poll``
-    is how often, in seconds, the authority and the clock are looked at.
+    Args of construction: ``poll`` is how often, in seconds, the authority and the clock are looked
+    at.
     """
 
     def __init__(
@@ -64,14 +64,12 @@ class ServingCertificate:
         names: tuple[str, ...],
         clock: Clock,
         *,
-        install: Callable[[bytes, bytes], None],
         poll: float = 5.0,
     ) -> None:
         self._issuance = issuance
         self._signers = signers
         self._profile = Profile.for_serving(names)
         self._clock = clock
-        self._install = install
         self._poll = poll
         self._served: Served | None = None
         self._failure = ""
@@ -108,8 +106,12 @@ class ServingCertificate:
         )
         return served
 
-    async def run(self) -> None:
-        """Replace the certificate at half its life, or once another authority signs."""
+    async def run(self, install: Callable[[bytes, bytes], None]) -> None:
+        """Replace the certificate at half its life, or once another authority signs.
+
+        Args:
+            install: takes the chain and the key of every new certificate.
+        """
         while True:
             await self._clock.sleep(self._poll)
             if not self._is_due():
@@ -122,7 +124,7 @@ class ServingCertificate:
                 self._failure = error.reason_code
                 continue
             self._failure = ""
-            self._install(served.chain, served.key)
+            install(served.chain, served.key)
 
     def _is_due(self) -> bool:
         served = self._served

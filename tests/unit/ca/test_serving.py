@@ -30,9 +30,11 @@ class Rig:
             self.signer,
             NAMES,
             self.clock,
-            install=lambda chain, key: self.installed.append((chain, key)),
             poll=60,
         )
+
+    def install(self, chain: bytes, key: bytes) -> None:
+        self.installed.append((chain, key))
 
     def leaf(self, position: int = -1) -> x509.Certificate:
         return x509.load_pem_x509_certificates(self.installed[position][0])[0]
@@ -67,7 +69,6 @@ def test_a_revision_adds_a_name_unless_it_is_the_default_one() -> None:
             FixedSigner(None),
             ("*.example",),
             VirtualClock(),
-            install=lambda *_: None,
         )
 
 
@@ -79,7 +80,7 @@ async def test_it_is_replaced_at_half_its_life_and_not_before() -> None:
     leaf = x509.load_pem_x509_certificates(first.chain)[0]
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     assert life <= timedelta(seconds=LIFETIME + 120)
-    running = asyncio.ensure_future(rig.serving.run())
+    running = asyncio.ensure_future(rig.serving.run(rig.install))
     await rig.clock.advance(3 * DAY)
     assert rig.installed == []
     await rig.clock.advance(DAY)
@@ -92,7 +93,7 @@ async def test_it_is_replaced_at_half_its_life_and_not_before() -> None:
 async def test_it_follows_the_authority_and_outlasts_its_absence() -> None:
     rig = Rig()
     await rig.serving.issue()
-    running = asyncio.ensure_future(rig.serving.run())
+    running = asyncio.ensure_future(rig.serving.run(rig.install))
     rig.signer.snapshot = None
     await rig.clock.advance(4 * DAY)
     assert rig.installed == []
