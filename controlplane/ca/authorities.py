@@ -210,9 +210,10 @@ class Authorities:
         try:
             self._snapshot = snapshot_of(kept.content, now=self.clock.now(), policy=self.policy)
         except AuthoritySourceError as error:
-            if self._reason != str(error):
-                _log.warning("authorities.unfit", reason=str(error))
+            is_told = error.reason_code == "signer-none" or self._reason == str(error)
             self._reason = str(error)
+            if not is_told:
+                _log.warning("authorities.unfit", reason=self._reason)
             if error.reason_code in {"signer-none", "signer-expired"}:
                 # No fault of what is kept: it says that nothing can sign, and that is so.
                 self._snapshot = None

@@ -2,6 +2,7 @@
 
 import typer
 
+from controlplane.cli.ca_authorities import pause, resume, root, rotate, status, taint
 from controlplane.cli.ledger import ledger, verify
 
 ca_commands = typer.Typer(
@@ -9,3 +10,5 @@ ca_commands = typer.Typer(
 )
 ca_commands.command("ledger")(ledger)
 ca_commands.command("verify-ledger")(verify)
+for command in (status, root, rotate, taint, pause, resume):
+    ca_commands.command()(command)

@@ -43,15 +43,15 @@ def with_database(
     try:
         url = database_url(settings.database_url, data_dir=folder)
         if needs_schema:
-            _check_file(url)
+            require_file(url)
         return asyncio.run(run(url))
     except IstiodLiteError as error:
         typer.echo(f"istiod-lite: {error}", err=True)
         raise typer.Exit(1) from error
 
 
-def _check_file(url: URL) -> None:
-    """Refuse a SQLite file that is not there: opening it would make an empty one."""
+def require_file(url: URL) -> None:
+    """Refuse a SQLite file that is not there, with StoreError: opening it would make one."""
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise StoreError(f"there is no database at {url.database}")
 

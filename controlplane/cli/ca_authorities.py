@@ -1,0 +1,229 @@
+"""``istiod-lite ca`` commands of authorities: look at them, and order them about.
+
+Commands read the key store and the database directly. What they change is an order in the key
+store, which whichever replica leads carries out, now or when it starts.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from controlplane.ca.authority_set import KeptAuthorities, Orders
+from controlplane.ca.bundle import bundle_pem
+from controlplane.ca.errors import KeyStoreError
+from controlplane.ca.file_key_store import FileKeyStore
+from controlplane.ca.journal import JournalView, StoreJournal
+from controlplane.ca.orders import find_authority, place_order
+from controlplane.cli.authority_tables import Found, rehearsal, status_document, status_text
+from controlplane.cli.databases import require_file
+from controlplane.clock import SystemClock
+from controlplane.errors import IstiodLiteError
+from controlplane.model.certificate import AuthorityRecord, AuthorityTier
+from controlplane.settings import Settings
+from controlplane.store.database import Database, database_url
+from controlplane.store.errors import StoreError
+from controlplane.store.journal import Journal
+
+_Result = TypeVar("_Result")
+_FOLDER: Final = "ca"
+_CARRIED_OUT: Final = "The replica that leads carries it out, at its next look or when it starts."
+
+_DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where database and keys are.", show_default="./.istiod-lite"),
+]
+_Passphrase = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        envvar="ISTIOD_LITE_CA_PASSPHRASE_FILE",
+        help="File with the passphrase of the keys, where they have one.",
+    ),
+]
+
+
+class Output(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Rotated(StrEnum):
+    """What can be rotated."""
+
+    INTERMEDIATE = "intermediate"
+    ROOT = "root"
+
+
+def status(
+    output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
+    data_dir: _DataDir = None,
+    passphrase_file: _Passphrase = None,
+) -> None:
+    """Print the authorities, their states and ages, and what a rotation waits for.
+
+    Exit code 1 when the key store cannot be read. Without the database the authorities are still
+    printed, but not what is waited for.
+
+    Example: istiod-lite ca status -o json
+    """
+    found = _run(_look(data_dir, passphrase_file))
+    now = SystemClock().now()
+    if output is Output.JSON:
+        typer.echo(json.dumps(status_document(found, now), indent=2))
+    else:
+        typer.echo(status_text(found, now))
+
+
+def root(data_dir: _DataDir = None, passphrase_file: _Passphrase = None) -> None:
+    """Print the trusted roots as PEM, the longest trusted first.
+
+    Example: istiod-lite ca root > root-cert.pem
+    """
+    kept = _run(_kept(data_dir, passphrase_file))
+    typer.echo(bundle_pem(kept.authorities), nl=False)
+
+
+def rotate(
+    what: Annotated[Rotated, typer.Argument(help="Which authority gets a successor.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
+    ] = False,
+    hard: Annotated[
+        bool,
+        typer.Option(
+            "--hard", help="Put the new root in force at once: workloads lose each other's trust."
+        ),
+    ] = False,
+    data_dir: _DataDir = None,
+    passphrase_file: _Passphrase = None,
+) -> None:
+    """Order a new intermediate, which nobody notices, or a new root, which takes a day.
+
+    Exit code 1 when there are no authorities or the key store cannot be used, 2 for options that
+    make no sense.
+
+    Example: istiod-lite ca rotate root --dry-run
+    """
+    if hard and what is not Rotated.ROOT:
+        raise typer.BadParameter("--hard is for roots: an intermediate never waits for long")
+    tier = AuthorityTier(what.value)
+    if dry_run:
+        found = _run(_look(data_dir, passphrase_file))
+        for line in rehearsal(found, tier, SystemClock().now(), is_hard=hard):
+            typer.echo(line)
+        return
+
+    def ordered(orders: Orders) -> Orders:
+        return replace(orders, rotates=orders.rotates | {tier}, is_hard=orders.is_hard or hard)
+
+    _run(place_order(_store(data_dir, passphrase_file), ordered))
+    typer.echo(f"A new {what} is ordered. {_CARRIED_OUT}")
+
+
+def taint(
+    authority: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an authority, or its begin.")
+    ],
+    data_dir: _DataDir = None,
+    passphrase_file: _Passphrase = None,
+) -> None:
+    """Order that an authority is no longer relied on: its key may be in other hands.
+
+    An intermediate stops signing at once. A root is followed by a new one as fast as that is
+    possible without breaking trust; with `ca rotate root --hard` it is faster.
+
+    Example: istiod-lite ca taint 3f9a01cc
+    """
+
+    async def act() -> AuthorityRecord:
+        store = _store(data_dir, passphrase_file)
+        kept = await _kept(data_dir, passphrase_file)
+        record = find_authority(kept.authorities, authority)
+        tainted = frozenset({record.authority_id})
+        await place_order(store, lambda orders: replace(orders, tainted=orders.tainted | tainted))
+        return record
+
+    record = _run(act())
+    typer.echo(f"{record.tier} {record.authority_id[:8]} will be tainted. {_CARRIED_OUT}")
+
+
+def pause(data_dir: _DataDir = None, passphrase_file: _Passphrase = None) -> None:
+    """Order that no root is made, published, put in force or removed until `ca resume`.
+
+    Example: istiod-lite ca pause
+    """
+    _set_paused(data_dir, passphrase_file, is_paused=True)
+
+
+def resume(data_dir: _DataDir = None, passphrase_file: _Passphrase = None) -> None:
+    """Take back `ca pause`.
+
+    Example: istiod-lite ca resume
+    """
+    _set_paused(data_dir, passphrase_file, is_paused=False)
+
+
+def _set_paused(data_dir: Path | None, passphrase_file: Path | None, *, is_paused: bool) -> None:
+    store = _store(data_dir, passphrase_file)
+    _run(place_order(store, lambda orders: replace(orders, is_paused=is_paused)))
+    typer.echo(f"Rotation of roots is {'paused' if is_paused else 'resumed'}.")
+
+
+def _run(act: Awaitable[_Result]) -> _Result:
+    async def run() -> _Result:
+        return await act
+
+    try:
+        return asyncio.run(run())
+    except IstiodLiteError as error:
+        typer.echo(f"istiod-lite: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _folder(data_dir: Path | None) -> Path:
+    return Settings().data_dir if data_dir is None else data_dir
+
+
+def _store(data_dir: Path | None, passphrase_file: Path | None) -> FileKeyStore:
+    return FileKeyStore(_folder(data_dir) / _FOLDER, passphrase_file=passphrase_file)
+
+
+async def _kept(data_dir: Path | None, passphrase_file: Path | None) -> KeptAuthorities:
+    kept = await _store(data_dir, passphrase_file).load()
+    if kept is None:
+        raise KeyStoreError(
+            f"there are no authorities in {_folder(data_dir) / _FOLDER}: the first start makes them"
+        )
+    return kept.content
+
+
+async def _look(data_dir: Path | None, passphrase_file: Path | None) -> Found:
+    kept = await _kept(data_dir, passphrase_file)
+    try:
+        view = await _view(data_dir, kept.authorities.state.trust_domain)
+    except StoreError as error:
+        return Found(kept=kept, view=JournalView(), problem=str(error))
+    return Found(kept=kept, view=view, problem="")
+
+
+async def _view(data_dir: Path | None, trust_domain: str) -> JournalView:
+    settings = Settings()
+    url = database_url(settings.database_url, data_dir=_folder(data_dir))
+    require_file(url)
+    database = Database(url)
+    try:
+        journal = Journal(database, clock=SystemClock())
+        return await StoreJournal(
+            journal, trust_domain=trust_domain, replica_id=settings.replica_id
+        ).read()
+    finally:
+        await database.close()
