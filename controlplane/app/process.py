@@ -16,6 +16,7 @@ from controlplane import __version__
 from controlplane.admin.api import admin_application
 from controlplane.admin.server import AdminServer
 from controlplane.app.certificates import Certificates, root_file
+from controlplane.app.data_folder import held_data_folder
 from controlplane.app.errors import StartupError
 from controlplane.app.observation import CommitObservation, ProblemObservation, StreamObservation
 from controlplane.ca.errors import AuthorityError
@@ -38,6 +39,8 @@ from controlplane.xds.errors import ListenError
 from controlplane.xds.server import Listener, XdsServer
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.tls import HotCertificate
+
+Upkeep = Callable[[], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger()
 
@@ -130,36 +133,40 @@ class Process:
         """Serve until ``stop``; ``announce`` is called once the ports are open.
 
         Raises:
-            StartupError: a port cannot be opened.
+            StartupError: a port cannot be opened, or there is no authority to sign with.
         """
-        try:
-            admin, upkeep = await self._open()
-            async with asyncio.TaskGroup() as tasks:
-                working = [
-                    tasks.create_task(work, name=name)
-                    for name, work in {
-                        "commits": self._batcher.run(),
-                        "source": self._source.run(self._intake),
-                        **self._certificates.tasks(),
-                        **upkeep,
-                    }.items()
-                ]
-                serving = tasks.create_task(admin.run(), name="admin")
-                self.started.set()
-                announce(self)
-                await self._stopping.wait()
-                log.info("process.draining", clients=len(self._server.fleet))
-                await self._server.stop(self.settings.drain_timeout)
-                for task in working:
-                    task.cancel()
-                admin.stop()
-                await serving
-        finally:
-            await self._server.stop(0)
-            await self._certificates.close()
+        with held_data_folder(self.settings.data_dir):
+            try:
+                await self._serve(announce)
+            finally:
+                await self._server.stop(0)
+                await self._certificates.close()
         log.info("process.stopped")
 
-    async def _open(self) -> tuple[AdminServer, dict[str, Coroutine[Any, Any, None]]]:
+    async def _serve(self, announce: Callable[["Process"], None]) -> None:
+        admin, upkeep = await self._open()
+        async with asyncio.TaskGroup() as tasks:
+            working = [
+                tasks.create_task(work, name=name)
+                for name, work in {
+                    "commits": self._batcher.run(),
+                    "source": self._source.run(self._intake),
+                    **self._certificates.tasks(),
+                    **{name: work() for name, work in upkeep.items()},
+                }.items()
+            ]
+            serving = tasks.create_task(admin.run(), name="admin")
+            self.started.set()
+            announce(self)
+            await self._stopping.wait()
+            log.info("process.draining", clients=len(self._server.fleet))
+            await self._server.stop(self.settings.drain_timeout)
+            for task in working:
+                task.cancel()
+            admin.stop()
+            await serving
+
+    async def _open(self) -> tuple[AdminServer, dict[str, Upkeep]]:
         """Open every port; return the admin server and the task that renews the certificate."""
         settings = self.settings
         host = settings.bind_address
@@ -187,7 +194,7 @@ class Process:
         self.plaintext_port = ports[1] if settings.plaintext else None
         return admin, upkeep
 
-    async def _certificate(self) -> tuple[HotCertificate, dict[str, Coroutine[Any, Any, None]]]:
+    async def _certificate(self) -> tuple[HotCertificate, dict[str, Upkeep]]:
         """Return what the TLS port serves, and what keeps it fresh unless files do."""
         settings = self.settings
         given = (settings.tls_certificate, settings.tls_key)
@@ -201,7 +208,7 @@ class Process:
             certificate = HotCertificate(first.chain, first.key)
         except (ListenError, AuthorityError) as error:
             raise StartupError(f"no serving certificate: {error}") from error
-        return certificate, {"serving certificate": serving.run(certificate.replace)}
+        return certificate, {"serving certificate": lambda: serving.run(certificate.replace)}
 
     def _connect(self) -> None:
         graph = self.pipeline.graph

@@ -10,17 +10,20 @@ from typing import Annotated
 
 import typer
 import uvloop
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from rich.console import Console
 from rich.table import Table
 
 from controlplane.app.errors import StartupError
-from controlplane.lab.demonstration import Demonstration, Edit, demonstration
+from controlplane.lab.certificates import HeldCertificate
+from controlplane.lab.demonstration import Demonstration, Edit, Refusal, demonstration
 from controlplane.lab.expectations import Finding, NodeView
 from controlplane.logs import configure_logs
 
 _ADMIN_PORT = 15014
 _XDS_PORT = 15012
-_WIDTH = 120
+_WIDTH = 180
 
 
 def demo(
@@ -55,6 +58,12 @@ async def _demo(folder: Path, console: Console, *, stays: bool) -> bool:
             console.print(_workloads(node))
             console.print(_services(node))
             console.print(_policies(node))
+        held = await shown.certificates()
+        for name, certificates in held.items():
+            console.print(_certificates(name, certificates))
+        refusal = await shown.refused_certificate()
+        console.print(_refusal(refusal))
+        findings += [_every_identity(shown, held), _was_refused(refusal)]
         edits = [
             await shown.allow_notsleep(),
             await shown.scale_details(),
@@ -130,6 +139,47 @@ def _policies(node: NodeView) -> Table:
     for name, policy in sorted(node.state.policies.by_name.items()):
         table.add_row(name, policy.action.name, policy.scope.name)
     return table
+
+
+def _certificates(node: str, certificates: Iterable[HeldCertificate]) -> Table:
+    table = _table(f"{node}: certificates", "IDENTITY", "SERIAL NUMBER", "NOT AFTER", "CHAIN")
+    for held in certificates:
+        above = [_common_name(each) for each in (*held.chain[1:], *held.roots)]
+        table.add_row(
+            held.identity, held.serial, f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}", " < ".join(above)
+        )
+    return table
+
+
+def _refusal(refusal: Refusal) -> Table:
+    table = _table("a certificate that must be refused", "NODE", "IDENTITY", "ANSWER", "IN LEDGER")
+    row = refusal.row
+    known = "no row" if row is None else f"#{row.sequence} {getattr(row.value, 'reason', '')}"
+    table.add_row(refusal.node, refusal.identity, refusal.answer, known)
+    return table
+
+
+def _every_identity(shown: Demonstration, held: dict[str, list[HeldCertificate]]) -> Finding:
+    missing = [name for name in shown.clients if not held.get(name)]
+    return Finding(
+        expected="each node holds a certificate for every identity on it",
+        met=not missing,
+        detail=", ".join(missing),
+    )
+
+
+def _was_refused(refusal: Refusal) -> Finding:
+    met = refusal.answer.startswith("UNAUTHENTICATED") and refusal.row is not None
+    return Finding(
+        expected="an identity of the other node is refused, and the ledger says so",
+        met=met,
+        detail="" if met else refusal.answer,
+    )
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "unnamed"
 
 
 def _edits(edits: Iterable[Edit]) -> Table:

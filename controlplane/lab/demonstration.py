@@ -9,11 +9,15 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from controlplane.app.process import Process
+from controlplane.authentication.issuer_key import load_issuer_key
+from controlplane.authentication.local_issuer import TokenRequest, issue_token
 from controlplane.clock import Clock, SystemClock
+from controlplane.lab.certificates import HeldCertificate, RefusedError, fetch_certificate
 from controlplane.lab.errors import LabError
 from controlplane.lab.examples import example_folder
 from controlplane.lab.expectations import Finding, NodeView, allows, denies, expect
@@ -24,10 +28,17 @@ from controlplane.lab.ztunnel.errors import WaitTimedOutError
 from controlplane.lab.ztunnel.node import NodeIdentity
 from controlplane.lab.ztunnel.route import Way
 from controlplane.lab.ztunnel.session import Session
+from controlplane.model.names import Name
+from controlplane.model.resident import NodeAccount
 from controlplane.settings import Settings
+from controlplane.store.database import Database, database_url
+from controlplane.store.ledger_queries import LedgerFilter, refused_rows
+from controlplane.store.ledger_rows import LedgerRow
 
 NODES: Final = ("node-1", "node-2")
 _PATIENCE: Final = 20.0
+_LEDGER_LOOKS: Final = 100
+_TOKEN_LIFETIME: Final = timedelta(hours=1)
 _SLEEP: Final = "cluster.local/ns/bookinfo/sa/sleep"
 _NOTSLEEP: Final = "cluster.local/ns/bookinfo/sa/notsleep"
 
@@ -46,15 +57,35 @@ class Edit:
         return bool(self.arrived) and None not in self.arrived.values()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A request that had to be refused: who asked for what, the answer, and its ledger row."""
+
+    node: str
+    identity: str
+    answer: str
+    row: LedgerRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProxy:
+    """One reference node proxy: its client, where it connects and the token it shows."""
+
+    client: ZtunnelClient
+    target: Target
+    token: Callable[[], str]
+
+
 class Demonstration:
     """A running control plane and its node proxies. Made by ``demonstration``."""
 
     def __init__(
-        self, process: Process, folder: Path, clients: dict[str, ZtunnelClient], clock: Clock
+        self, process: Process, folder: Path, proxies: dict[str, NodeProxy], clock: Clock
     ) -> None:
         self.process = process
         self.folder = folder
-        self.clients = clients
+        self.proxies = proxies
+        self.clients = clients = {name: proxy.client for name, proxy in proxies.items()}
         self._clock = clock
         self._auditors = {name: Auditor() for name in clients}
         for name, client in clients.items():
@@ -82,6 +113,60 @@ class Demonstration:
             expect("only the node of productpage holds its policy", nodes, _strays("productpage")),
             expect("traffic to reviews goes through the waypoint", nodes, _past_the_waypoint),
         ]
+
+    async def certificates(self) -> dict[str, list[HeldCertificate]]:
+        """Get a certificate for every workload identity on each node, as its proxy does.
+
+        Raises:
+            RefusedError: one was refused.
+        """
+        held: dict[str, list[HeldCertificate]] = {}
+        for name, proxy in self.proxies.items():
+            held[name] = [
+                await fetch_certificate(proxy.target, identity, proxy.token)
+                for identity in self._identities(name)
+            ]
+        return held
+
+    async def refused_certificate(self) -> Refusal:
+        """Have a node proxy ask for an identity that runs on the other node only."""
+        here, there = NODES
+        elsewhere = sorted(set(self._identities(there)) - set(self._identities(here)))
+        if not elsewhere:
+            raise LabError("every identity runs on both nodes")
+        proxy = self.proxies[here]
+        answer = "a certificate"
+        try:
+            await fetch_certificate(proxy.target, elsewhere[0], proxy.token)
+        except RefusedError as error:
+            answer = str(error)
+        return Refusal(
+            node=here, identity=elsewhere[0], answer=answer, row=await self._row_of(elsewhere[0])
+        )
+
+    async def _row_of(self, identity: str) -> LedgerRow | None:
+        """Return the ledger's row of a refused identity, once the ledger has written it."""
+        settings = self.process.settings
+        database = Database(database_url(settings.database_url, data_dir=settings.data_dir))
+        try:
+            for _ in range(_LEDGER_LOOKS):
+                rows = await refused_rows(database, LedgerFilter(identity=identity))
+                if rows:
+                    return rows[0]
+                await self._clock.sleep(0.05)
+        finally:
+            await database.close()
+        return None
+
+    def _identities(self, node: str) -> list[str]:
+        workloads = self.clients[node].state.workloads.by_uid.values()
+        return sorted(
+            {
+                workload.identity
+                for workload in workloads
+                if workload.node == node and workload.tunnel.name == "HBONE"
+            }
+        )
 
     async def allow_notsleep(self) -> Edit:
         """Name a second caller in the policy of productpage."""
@@ -233,24 +318,55 @@ async def demonstration(
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
         started.cancel()
         try:
+            if running.done():
+                running.result()
+            await _ready(process)
+            proxies = {name: _proxy(process, name, clock) for name in NODES}
             async with AsyncExitStack() as stack:
-                clients = {
-                    name: await stack.enter_async_context(_client(process, name, clock))
-                    for name in NODES
-                }
-                yield Demonstration(process, manifests, clients, clock)
+                for proxy in proxies.values():
+                    await stack.enter_async_context(proxy.client)
+                yield Demonstration(process, manifests, proxies, clock)
         finally:
             process.stop()
 
 
-def _client(process: Process, node: str, clock: Clock) -> ZtunnelClient:
+async def _ready(process: Process) -> None:
+    """Wait until the manifests are loaded: pods have to be known before they have tokens."""
+    committed = asyncio.Event()
+    process.pipeline.graph.on_commit(lambda _: committed.set())
+    async with asyncio.timeout(_PATIENCE):
+        while process.waiting_for():
+            committed.clear()
+            await committed.wait()
+
+
+def _proxy(process: Process, node: str, clock: Clock) -> NodeProxy:
+    """Return the proxy of a node: the ztunnel pod that the manifests put there."""
+    residents = process.residents.at(NodeAccount(node, "istio-system", "ztunnel"))
+    if not residents:
+        raise LabError(f"no ztunnel runs on {node}")
+    pod = residents[0]
+    key = load_issuer_key(process.settings.data_dir)
+    request = TokenRequest(
+        account=Name(pod.namespace, pod.service_account),
+        audiences=("istio-ca",),
+        lifetime=_TOKEN_LIFETIME,
+        pod=pod.name,
+        pod_uid=pod.uid,
+        node=node,
+    )
+
+    def token() -> str:
+        return issue_token(key, request, clock)
+
     target = Target(
         address=f"{process.settings.bind_address}:{process.xds_port}",
         root_certificates=process.root_file.read_bytes(),
         server_name="localhost",
+        token=token,
     )
-    session = Session(NodeIdentity(pod_name=f"ztunnel-{node}", node_name=node))
-    return ZtunnelClient(target, session, clock=clock)
+    session = Session(NodeIdentity(pod_name=pod.name, node_name=node))
+    return NodeProxy(client=ZtunnelClient(target, session, clock=clock), target=target, token=token)
 
 
 def _first_addresses_after(stream: int) -> Callable[[ZtunnelClient], bool]:
