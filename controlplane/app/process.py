@@ -177,6 +177,7 @@ class Process:
         if settings.plaintext:
             listeners.append(Listener(address=f"{bracketed}:{settings.plaintext_port}"))
         try:
+            ports = await self._server.start(listeners, self._certificates.handlers)
             admin = AdminServer(
                 admin_application(
                     version=__version__,
@@ -186,7 +187,6 @@ class Process:
                 host=host,
                 port=settings.admin_port,
             )
-            ports = await self._server.start(listeners, self._certificates.handlers)
         except (ListenError, OSError) as error:
             raise StartupError(f"cannot open the ports: {error}") from error
         self.admin_port = admin.port
