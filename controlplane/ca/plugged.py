@@ -1,62 +1,30 @@
-"""An authority in a folder, as istio users plug one in: files in, a ``SignerSource`` out.
+"""An authority in a folder, as istio users plug one in: a folder in, a ``SignerSource`` out.
 
-We sign with it and leave its rotation to whoever owns it: a new intermediate below the same roots
-is taken up while we run, other roots are not (docs/protocol/authorities.md AT-44 to AT-47).
+Two forms of the folder are known: istio's own names, and those of a Secret for TLS
+(docs/protocol/plugged.md PL-1 to PL-4). ``given`` looks the files over.
 """
 
-from hashlib import sha256
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from controlplane.ca.errors import GivenAuthorityError
-from controlplane.ca.given import GivenFiles, signer_of
-from controlplane.ca.signer import SignerSnapshot
+from controlplane.ca.given_authority import GivenAuthority
+from controlplane.ca.given_files import GivenFiles, read_file
 from controlplane.clock import Clock
 
 _log = structlog.get_logger()
 
 _ISTIO: Final = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem")
-_KUBERNETES: Final = ("tls.crt", "tls.key", "ca.crt")
+_TLS: Final = ("tls.crt", "tls.key", "ca.crt")
 _REVOCATIONS: Final = "ca-crl.pem"
-_LARGEST: Final = 1024 * 1024
 
 
-def plugged_files(folder: Path) -> GivenFiles | None:
-    """Return the files of a plugged-in authority in either form; None where there are none of any.
-
-    Raises:
-        GivenAuthorityError: some of them are missing or cannot be read; the text names them.
-    """
-    if (folder / "tls.crt").exists():
-        texts = _read(folder, _KUBERNETES)
-        return GivenFiles(
-            place=str(folder), texts=texts, certificate="tls.crt", key="tls.key", roots="ca.crt"
-        )
-    present = [name for name in (*_ISTIO, "tls.key") if (folder / name).exists()]
-    if not present:
-        return None
-    texts = _read(folder, _ISTIO)
-    revocations = _REVOCATIONS if (folder / _REVOCATIONS).exists() else ""
-    if revocations:
-        texts |= _read(folder, (revocations,))
-    return GivenFiles(
-        place=str(folder),
-        texts=texts,
-        certificate="ca-cert.pem",
-        key="ca-key.pem",
-        chain="cert-chain.pem",
-        roots="root-cert.pem",
-        revocations=revocations,
-    )
-
-
-class PluggedAuthority:
-    """Signs with what is in a folder. Implements ``SignerSource``.
-
-    ``accepts_more_roots`` lets the roots change while we run, as long as one of the old and new
-    sets contains the other.
+class PluggedAuthority(GivenAuthority):
+    """Signs with what is in a folder, and with what is put there later.
 
     Raises:
         GivenAuthorityError: what is there cannot be used. Later faults leave it in force.
@@ -71,82 +39,75 @@ class PluggedAuthority:
         accepts_more_roots: bool = False,
         poll: float = 5.0,
     ) -> None:
-        self._folder = folder
-        self._trust_domain = trust_domain
-        self._clock = clock
-        self._accepts_more_roots = accepts_more_roots
-        self._poll = poll
-        self._problem = ""
-        self._files = _files_in(folder)
-        self._snapshot = self._signer(self._files, 1)
+        super().__init__(
+            _Folder(folder),
+            trust_domain=trust_domain,
+            clock=clock,
+            accepts_more_roots=accepts_more_roots,
+            poll=poll,
+        )
+        if (folder / _REVOCATIONS).exists():
+            _log.warning("authorities.revocations-ignored", file=str(folder / _REVOCATIONS))
 
-    def current(self) -> SignerSnapshot | None:
-        """Return what signs; None once it has expired."""
-        return None if self._snapshot.not_after <= self._clock.now() else self._snapshot
 
-    def unfit_reason(self) -> str:
-        """Return why ``current`` returns None."""
-        return f"the authority in {self._folder} has expired"
+def plugged_files(folder: Path) -> GivenFiles | None:
+    """Return the files of a plugged-in authority; None where there is not one of them.
+
+    Raises:
+        GivenAuthorityError: some of them are missing or cannot be read; the text names them.
+    """
+    try:
+        present = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        # An authority nobody can see is no reason to make another.
+        raise GivenAuthorityError(f"cannot read {folder}: {error.strerror or error}") from None
+    if "tls.crt" in present or (present.isdisjoint(_ISTIO) and not present.isdisjoint(_TLS)):
+        return GivenFiles(
+            place=str(folder),
+            texts=_read(folder, _TLS),
+            certificate="tls.crt",
+            key="tls.key",
+            roots="ca.crt",
+        )
+    if present.isdisjoint(_ISTIO):
+        return None
+    return GivenFiles(
+        place=str(folder),
+        texts=_read(folder, _ISTIO),
+        certificate="ca-cert.pem",
+        key="ca-key.pem",
+        chain="cert-chain.pem",
+        roots="root-cert.pem",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    folder: Path
 
     @property
-    def problem(self) -> str:
-        """What keeps the present files from being used; "" when they are."""
-        return self._problem
+    def place(self) -> str:
+        return str(self.folder)
 
-    async def run(self) -> None:
-        """Take up new files until cancelled."""
-        while True:
-            await self._clock.sleep(self._poll)
-            self.look()
+    def stamp(self) -> Hashable:
+        return tuple(stamp_of(self.folder / name) for name in (*_ISTIO, *_TLS))
 
-    def look(self) -> None:
-        """Take up the files if they changed and are whole; else what is in force stays."""
-        problem = ""
-        try:
-            files = _files_in(self._folder)
-            if _digest(files) != _digest(self._files):
-                self._take_up(files)
-        except GivenAuthorityError as error:
-            problem = str(error)
-            if problem != self._problem:
-                _log.warning("authorities.files-refused", reason=problem)
-        self._problem = problem
-
-    def _take_up(self, files: GivenFiles) -> None:
-        signer = self._signer(files, self._snapshot.generation + 1)
-        old, new = files_roots(self._snapshot), files_roots(signer)
-        if old != new and not (self._accepts_more_roots and (old <= new or new <= old)):
-            raise GivenAuthorityError(
-                f"{files.named(files.roots)} holds other roots than at the start: start anew to "
-                "use them, once everybody trusts both"
-            )
-        self._files, self._snapshot = files, signer
-        _log.info(
-            "authorities.files-loaded",
-            authority=signer.authority_id[:8],
-            not_after=signer.not_after.isoformat(),
-        )
-
-    def _signer(self, files: GivenFiles, generation: int) -> SignerSnapshot:
-        return signer_of(
-            files,
-            trust_domain=self._trust_domain,
-            generation=generation,
-            now=self._clock.now(),
-        )
+    def read(self) -> GivenFiles:
+        files = plugged_files(self.folder)
+        if files is None:
+            raise GivenAuthorityError(f"{self.folder} holds no authority: {', '.join(_ISTIO)}")
+        return files
 
 
-def files_roots(snapshot: SignerSnapshot) -> frozenset[str]:
-    """Return the trusted roots, one PEM text each."""
-    end = "-----END CERTIFICATE-----\n"
-    return frozenset(part + end for part in snapshot.bundle.split(end) if part)
-
-
-def _files_in(folder: Path) -> GivenFiles:
-    files = plugged_files(folder)
-    if files is None:
-        raise GivenAuthorityError(f"{folder} holds no authority: {', '.join(_ISTIO)}")
-    return files
+def stamp_of(path: Path) -> Hashable:
+    """Return what changes when ``path`` is written or replaced; None where it is not."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -154,8 +115,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     missing = []
     for name in names:
         try:
-            with (folder / name).open("rb") as file:
-                texts[name] = file.read(_LARGEST)
+            texts[name] = read_file(folder / name)
         except FileNotFoundError:
             missing.append(name)
         except OSError as error:
@@ -164,13 +124,6 @@ def _read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
             ) from None
     if missing:
         raise GivenAuthorityError(
-            f"the authority in {folder} is not complete: {', '.join(missing)} is missing"
+            f"the authority in {folder} is incomplete, missing: {', '.join(missing)}"
         )
     return texts
-
-
-def _digest(files: GivenFiles) -> str:
-    summary = sha256()
-    for name, text in sorted(files.texts.items()):
-        summary.update(f"{name} {len(text)} ".encode() + text)
-    return summary.hexdigest()
