@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from tests.bench import build, change, fan_out, first_sync
+from tests.bench import build, certificates, change, fan_out, first_sync
 from tests.bench.measure import machine, rounded
 
 _LIMIT: Final = 300
@@ -28,6 +28,10 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
             "change": partial(change.run, small=True),
             "fan_out/20": partial(fan_out.run, clients=20, rounds=5),
             "first_sync": partial(first_sync.run, clients=10, small=True),
+            "certificates/rate": partial(certificates.rate, seconds=1),
+            "certificates/burst": partial(certificates.burst, nodes=40, refuses=False),
+            "certificates/burst_refused": partial(certificates.burst, nodes=40, refuses=True),
+            "certificates/hostile": partial(certificates.hostile, times=16),
         }
     return {
         "build/10000": partial(build.run, pods_wanted=10_000, small=False),
@@ -37,6 +41,10 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
         "fan_out/1000": partial(fan_out.run, clients=1_000, rounds=30),
         "fan_out/2000": partial(fan_out.run, clients=2_000, rounds=20),
         "first_sync": partial(first_sync.run, clients=100, small=False),
+        "certificates/rate": partial(certificates.rate, seconds=10),
+        "certificates/burst": partial(certificates.burst, nodes=1_000, refuses=False),
+        "certificates/burst_refused": partial(certificates.burst, nodes=1_000, refuses=True),
+        "certificates/hostile": partial(certificates.hostile, times=64),
     }
 
 

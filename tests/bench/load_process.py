@@ -15,11 +15,11 @@ LIMIT = 120.0
 
 
 class LoadProcess:
-    """One process of load clients, ended when the block is left."""
+    """One process of load clients, those of ``module``, ended when the block is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.bench.load") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.load"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
