@@ -179,6 +179,8 @@ class Ledger:
         self._work.set()
         self._retry_at = self._clock.monotonic()
         await self.flush()
+        while self._queue and not self._failure:
+            await self.flush()
 
     async def flush(self) -> None:
         """Write what waits now, oldest first; never raises for a database that is away."""
@@ -235,8 +237,12 @@ class Ledger:
             self._spool.take(size)
 
     async def _drain_queue(self) -> None:
-        while self._queue:
-            count = min(len(self._queue), self._settings.batch_rows)
+        # Only what waits now: what comes in meanwhile is written with what comes after it. Chasing
+        # it would write a transaction for every few rows, and a row would cost twice as much.
+        left = len(self._queue)
+        while left:
+            count = min(left, self._settings.batch_rows)
+            left -= count
             batch = [self._queue[index] for index in range(count)]
             entries = [pending.entry for pending in batch]
             refused = frozenset[str]()
