@@ -1,6 +1,6 @@
 """An authority somebody gives us: its files in, what signs with it out, looked over.
 
-Every fault names the file it is in (docs/protocol/plugged.md PL-8 to PL-16). Where the files come
+Every fault names the file it is in (docs/protocol/plugged.md PL-9 to PL-17). Where the files come
 from is up to ``plugged`` and ``istio_secret``; ``given_authority`` takes up new ones.
 """
 
@@ -52,8 +52,8 @@ def given_in(files: GivenFiles, *, trust_domain: str, generation: int, now: date
     roots = certificates_in(files, files.roots)
     for root in roots:
         _raise_fault(root, files.named(files.roots), _authority_fault(root, is_root=True))
-    found = _Found(certificate=where)
-    found.add(own[1:], where)
+    found = _Found()
+    found.add(own, where)
     if files.chain:
         between = certificates_in(files, files.chain, may_be_blank=True)
         found.add(between, files.named(files.chain))
@@ -65,7 +65,7 @@ def given_in(files: GivenFiles, *, trust_domain: str, generation: int, now: date
             f"{files.named(files.roots)}"
         )
     for below, link in enumerate(path):
-        _raise_fault(link, found.places.get(link, where), _link_fault(link, below, path, now))
+        _raise_fault(link, found.places[link], _link_fault(link, below, path, now))
     snapshot = SignerSnapshot(
         certificate=certificate,
         key=key,
@@ -86,8 +86,7 @@ def given_in(files: GivenFiles, *, trust_domain: str, generation: int, now: date
 class _Found:
     """Certificates and the file each is in; the first file that has it counts."""
 
-    def __init__(self, *, certificate: str) -> None:
-        self.certificate = certificate
+    def __init__(self) -> None:
         self.places: dict[x509.Certificate, str] = {}
 
     def add(self, certificates: Iterable[x509.Certificate], where: str) -> None:

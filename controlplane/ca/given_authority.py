@@ -2,7 +2,7 @@
 
 We sign with it and leave its rotation to its owner. Files are looked at again and again: a new
 intermediate below the same roots is taken up while we run, other roots are not, and whatever is
-wrong with new files, what was in force stays (docs/protocol/plugged.md PL-17 to PL-23).
+wrong with new files, what was in force stays (docs/protocol/plugged.md PL-16 to PL-23).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Files that are given as an authority: their bytes in, certificates and a key out.
 
 ``plugged`` and ``istio_secret`` say which file plays which part; ``given`` looks over what is
-returned here. Faults name the file and never quote it (docs/protocol/plugged.md PL-5 to PL-7).
+returned here. Faults name the file and never quote it (docs/protocol/plugged.md PL-5 to PL-8).
 """
 
 import os

@@ -1,7 +1,7 @@
 """The self-signed authority of an istio installation: its Secret in, a ``SignerSource`` out.
 
 A mesh moves over without a new root: everybody trusts this one already. It signs leaves itself,
-one tier, for as long as it is used (docs/protocol/plugged.md PL-24 to PL-27).
+one tier, for as long as it is used (docs/protocol/plugged.md PL-24 to PL-26).
 """
 
 import base64
