@@ -17,6 +17,7 @@ from tests.support.authorities import KINDS, a_key
 from tests.support.issuing import NOW
 from tests.support.plugged import CA, MAY_SIGN, key_pem, link, tiers
 
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - what is to be refused
 PEM = tiers().signing.pem.encode()
 OTHER = tiers().middle.pem.encode()
 
@@ -113,7 +114,7 @@ def locked(form: PrivateFormat) -> bytes:
         (pem(ec.generate_private_key(ec.SECP521R1())), "neither P-256"),
         (pem(ec.generate_private_key(ec.SECP256K1())), "neither P-256"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "neither P-256"),
-        (pem(rsa.generate_private_key(65537, 1024)), "neither P-256"),
+        (pem(WEAK), "neither P-256"),
     ],
 )
 @pytest.mark.proves("PL-7")

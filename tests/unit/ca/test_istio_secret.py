@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -93,11 +92,6 @@ def test_an_entry_is_missing(tmp_path: Path, name: str) -> None:
         secret(put(tmp_path / "folder", entries))
 
 
-def changed(**entries: object) -> str:
-    lines = "".join(f"  {name}: {value}\n" for name, value in entries.items())
-    return f"kind: Secret\ndata:\n{lines}"
-
-
 GOOD = secret_manifest(ENTRIES)
 
 
@@ -134,7 +128,7 @@ def test_no_text_and_no_file(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GivenAuthorityError, match="binary is not text"):
         secret(tmp_path / "binary")
-    with pytest.raises(GivenAuthorityError, match="cannot read .*none"):
+    with pytest.raises(GivenAuthorityError, match=r"cannot read .*none"):
         secret(tmp_path / "none")
 
 
@@ -149,7 +143,7 @@ def test_other_documents_beside_the_secret(tmp_path: Path) -> None:
     "entries",
     [{"ca-key.pem": key_pem(tiers().signing.key)}, {"ca-cert.pem": ENTRIES["ca-key.pem"]}],
 )
-def test_faults_quote_no_key(tmp_path: Path, entries: Mapping[str, bytes]) -> None:
+def test_faults_quote_no_key(tmp_path: Path, entries: dict[str, bytes]) -> None:
     (value,) = entries.values()
     planted = [line for line in value.decode().splitlines() if not line.startswith("-")]
     with pytest.raises(GivenAuthorityError) as raised:
