@@ -109,7 +109,7 @@ class GivenAuthority:
 
     def _look(self) -> None:
         stamp = self._reader.stamp()
-        if self._is_settled and stamp == self._stamp and not self._problem:
+        if self._is_settled and stamp == self._stamp:
             return
         stamp, files = _read_whole(self._reader)
         digest = files.digest
