@@ -18,7 +18,7 @@ from controlplane.manifests.read_fields import (
     RefusedFieldError,
     objects,
 )
-from controlplane.manifests.read_metadata import RawMetadata, RawObject
+from controlplane.manifests.read_metadata import RawMetadata, RawObject, read_by_rules
 
 Labels = dict[str, str]
 
@@ -334,7 +334,7 @@ def _template(raw: RawWorkloadTemplate, metadata: Metadata, kind: str) -> core.W
         replicas=replicas,
         template=core.PodTemplate(
             labels=described.labels or {},
-            annotations=described.annotations or {},
+            annotations=read_by_rules(described.annotations),
             service_account=pod.service_account_name or "",
             host_network=pod.host_network or False,
             node=pod.node_name or "",

@@ -27,6 +27,7 @@ class Kind:
     raw: type[Any]
     read: Callable[[Any, Metadata], Manifest]
     namespaced: bool = True
+    keeps_annotations: bool = False
 
 
 _V1: Final = ("v1",)
@@ -57,10 +58,10 @@ _ROWS: Final = (
     Kind(group="apps", kind="DaemonSet", versions=_APPS, raw=read_core.RawWorkloadTemplate,
          read=read_core.read_daemon_set),
     Kind(group=_GATEWAY, kind="Gateway", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawGateway,
-         read=read_gateway.read_gateway),
+         read=read_gateway.read_gateway, keeps_annotations=True),
     Kind(group=_GATEWAY, kind="GatewayClass", versions=_GATEWAY_VERSIONS,
          raw=read_gateway.RawGatewayClass, read=read_gateway.read_gateway_class,
-         namespaced=False),
+         namespaced=False, keeps_annotations=True),
     Kind(group=_GATEWAY, kind="HTTPRoute", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawRoute,
          read=read_gateway.read_http_route),
     Kind(group=_GATEWAY, kind="GRPCRoute", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawRoute,

@@ -15,6 +15,7 @@ from controlplane.manifests.read_fields import Moment, RefusedFieldError, object
 from controlplane.manifests.sharing import shared_mapping, shared_owner
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_DOMAIN: Final = "istio.io"
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -54,8 +55,13 @@ _NO_OWNER: Final = RawOwner()
 _NO_METADATA: Final = RawMetadata()
 
 
-def read_metadata(raw: RawMetadata | None, *, namespaced: bool) -> Metadata:
+def read_metadata(
+    raw: RawMetadata | None, *, namespaced: bool, keeps_annotations: bool = False
+) -> Metadata:
     """Return the metadata, with namespace ``default`` or "" where none applies.
+
+    Annotations that no rule reads are left out (MF-23) unless ``keeps_annotations``: every change
+    of theirs would be a change of the object.
 
     Raises RefusedFieldError for a missing or impossible name or namespace.
     """
@@ -66,7 +72,9 @@ def read_metadata(raw: RawMetadata | None, *, namespaced: bool) -> Metadata:
         name=name,
         namespace=intern(namespace),
         labels=shared_mapping(raw.labels),
-        annotations=shared_mapping(raw.annotations),
+        annotations=shared_mapping(
+            raw.annotations if keeps_annotations else read_by_rules(raw.annotations)
+        ),
         uid=raw.uid or "",
         generation=raw.generation,
         created=created.timestamp() if created else 0.0,
@@ -74,6 +82,15 @@ def read_metadata(raw: RawMetadata | None, *, namespaced: bool) -> Metadata:
         generate_name=intern(raw.generate_name or ""),
         owner=_owner(raw),
     )
+
+
+def read_by_rules(annotations: dict[str, str] | None) -> dict[str, str]:
+    """Return the annotations of istio.io and the domains below it."""
+    return {
+        key: value
+        for key, value in (annotations or {}).items()
+        if key.partition("/")[0].endswith(_DOMAIN)
+    }
 
 
 def checked_names(name: Any, namespace: Any, *, namespaced: bool) -> tuple[str, str]:

@@ -93,7 +93,10 @@ def read_or_refuse(
         reason = f"{version!r} is no known version of {kind} (known: {known})"
         raise RefusedFieldError(("apiVersion",), reason)
     raw = convert(value, row.raw)
-    return row.read(raw, read_metadata(raw.metadata, namespaced=row.namespaced))
+    metadata = read_metadata(
+        raw.metadata, namespaced=row.namespaced, keeps_annotations=row.keeps_annotations
+    )
+    return row.read(raw, metadata)
 
 
 def type_of(value: Any) -> tuple[str, str, str]:

@@ -273,10 +273,38 @@ def test_anchors_are_counted() -> None:
 def test_ordinary_aliases_and_merges_work() -> None:
     pod = manifest_of(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n"
-        "  labels: &labels {app: x, v: '1'}\n  annotations: {<<: *labels, v: '2'}\n"
+        "  annotations: &first {istio.io/a: x, istio.io/v: '1'}\n"
+        "  labels: {<<: *first, istio.io/v: '2'}\n"
     )
-    assert pod.metadata.labels == {"app": "x", "v": "1"}
-    assert pod.metadata.annotations == {"app": "x", "v": "2"}
+    assert pod.metadata.annotations == {"istio.io/a": "x", "istio.io/v": "1"}
+    assert pod.metadata.labels == {"istio.io/a": "x", "istio.io/v": "2"}
+
+
+ANNOTATED = """
+apiVersion: {}
+kind: {}
+metadata:
+  name: a
+  annotations: {{ambient.istio.io/redirection: enabled, istio.io/dry-run: 'true', b.c/d: e, f: g}}
+"""
+
+
+@pytest.mark.proves("MF-23")
+def test_annotations_that_no_rule_reads_are_left_out() -> None:
+    pod = manifest_of(ANNOTATED.format("v1", "Pod"))
+    assert pod.metadata.annotations == {
+        "ambient.istio.io/redirection": "enabled",
+        "istio.io/dry-run": "true",
+    }
+
+
+@pytest.mark.refutes("MF-23")
+def test_gateways_keep_theirs() -> None:
+    gateway = manifest_of(
+        ANNOTATED.format("gateway.networking.k8s.io/v1", "Gateway")
+        + "spec: {gatewayClassName: c, listeners: []}\n"
+    )
+    assert gateway.metadata.annotations["b.c/d"] == "e"
 
 
 @pytest.mark.proves("MF-10")
