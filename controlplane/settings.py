@@ -158,6 +158,20 @@ class Settings(BaseSettings):
     issued_certificate_ttl: Duration = Field(
         default=86_400, description="No certificate lives longer, whatever it asks for."
     )
+    cacerts_dir: Path = Field(
+        default=Path("etc/cacerts"),
+        validation_alias=_known_as("ROOT_CA_DIR"),
+        description="Folder of a plugged-in authority; our own is used when it holds none.",
+    )
+    accepts_more_roots: bool = Field(
+        default=False,
+        validation_alias=_known_as("ISTIO_MULTIROOT_MESH"),
+        description="Take up other plugged-in roots when one set holds the other.",
+    )
+    istio_ca_secret: Path | None = Field(
+        default=None,
+        description="Manifest or folder of an istio-ca-secret to sign with, to keep its root.",
+    )
     replica_id: str = Field(
         default="local",
         validation_alias=_known_as("POD_NAME"),

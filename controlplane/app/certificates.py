@@ -4,6 +4,7 @@ In: settings, the committed residents of the mesh, and the metrics. Out: the han
 access rules of the TLS port, its own certificate, and the tasks that keep all of it going.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -27,11 +28,14 @@ from controlplane.ca.authorities import Authorities, Memories
 from controlplane.ca.bundle import BundleFile
 from controlplane.ca.decisions import Decisions
 from controlplane.ca.errors import AuthorityError
-from controlplane.ca.file_key_store import FileKeyStore
+from controlplane.ca.file_key_store import FileKeyStore, replace_file
+from controlplane.ca.given_authority import GivenAuthority
 from controlplane.ca.issuance import Issuance
+from controlplane.ca.istio_secret import IstioSecretAuthority
 from controlplane.ca.journal import StoreJournal
 from controlplane.ca.limits import Limits, RateLimits
 from controlplane.ca.node_authorization import NodeSettings, ResidentAuthorizer
+from controlplane.ca.plugged import PluggedAuthority, plugged_files
 from controlplane.ca.requests import CertificateRequests, RequestSettings
 from controlplane.ca.rotation_policy import RotationPolicy
 from controlplane.ca.service import certificate_handlers
@@ -58,7 +62,7 @@ from controlplane.xds.identity import Access
 if TYPE_CHECKING:
     import grpc
 
-    from controlplane.ca.signer import SignerSnapshot
+    from controlplane.ca.signer import SignerSnapshot, SignerSource
 
 _LOOKS: Final = 20
 _HOUR: Final = 3600.0
@@ -131,6 +135,29 @@ def open_kept(settings: Settings, clock: Clock) -> Kept:
     return Kept(database=database, ledger=ledger, leadership=leadership, authorities=authorities)
 
 
+def given_authority(settings: Settings, trust_domain: str, clock: Clock) -> GivenAuthority | None:
+    """Return the authority that the settings give us; None when we are to have our own.
+
+    Raises:
+        StartupError: what is given does not make an authority; the text names the file.
+    """
+    try:
+        if settings.istio_ca_secret is not None:
+            return IstioSecretAuthority(
+                settings.istio_ca_secret, trust_domain=trust_domain, clock=clock
+            )
+        if plugged_files(settings.cacerts_dir) is None:
+            return None
+        return PluggedAuthority(
+            settings.cacerts_dir,
+            trust_domain=trust_domain,
+            clock=clock,
+            accepts_more_roots=settings.accepts_more_roots,
+        )
+    except AuthorityError as error:
+        raise StartupError(str(error)) from error
+
+
 class Certificates:
     """Everything about certificates of one process.
 
@@ -155,7 +182,8 @@ class Certificates:
             )
         except (StoreError, IssuerKeyError, ValueError) as error:
             raise StartupError(str(error)) from error
-        self._signers = self._kept.authorities
+        self._given = given_authority(settings, self._kept.authorities.trust_domain, clock)
+        self._signers: SignerSource = self._given or self._kept.authorities
         self._issuance = Issuance(self._signers, clock, lifetimes, draw=random.random)
         trusted = read_accounts(settings.trusted_node_accounts)
         for entry in trusted.malformed:
@@ -182,7 +210,7 @@ class Certificates:
             limits=Limits(RateLimits(), clock),
             decisions=Decisions(
                 nodes,
-                trust_domain=self._signers.trust_domain,
+                trust_domain=self.trust_domain,
                 node_accounts=trusted.accounts,
                 allows_unbound_credentials=settings.allows_unbound_tokens,
             ),
@@ -202,7 +230,7 @@ class Certificates:
     @property
     def trust_domain(self) -> str:
         """Return the trust domain that certificates are issued for."""
-        return self._signers.trust_domain
+        return self._kept.authorities.trust_domain
 
     def unfit_reason(self) -> str | None:
         """Return why no certificate can be issued now, in words; None when it can."""
@@ -217,13 +245,16 @@ class Certificates:
         kept = self._kept
         try:
             await prepare_schema(kept.database)
+            if self._given is not None:
+                await asyncio.to_thread(self._write_roots, self._given)
+                return
             for _ in range(_LOOKS):
                 await kept.leadership.campaign()
                 await kept.authorities.look()
                 if kept.authorities.current() is not None:
                     return
                 await self._clock.sleep(0.1)
-        except (StoreError, AuthorityError) as error:
+        except (StoreError, AuthorityError, OSError) as error:
             raise StartupError(str(error)) from error
         standing = kept.authorities.standing
         raise StartupError(standing.problem or kept.authorities.unfit_reason())
@@ -241,9 +272,13 @@ class Certificates:
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what has to run beside everything else, by name."""
         kept = self._kept
+        signing = (
+            {"leadership": kept.leadership.run(), "authorities": kept.authorities.run()}
+            if self._given is None
+            else {"given authority": self._given.run(), "roots": self._publish_roots(self._given)}
+        )
         return {
-            "leadership": kept.leadership.run(),
-            "authorities": kept.authorities.run(),
+            **signing,
             "ledger": kept.ledger.run(),
             "ledger retention": self._retain(),
             "certificate metrics": self._measure(),
@@ -263,6 +298,23 @@ class Certificates:
         await self._kept.ledger.stop()
         await self._kept.database.close()
         self._issuance.close()
+
+    async def _publish_roots(self, given: GivenAuthority) -> None:
+        """Keep the root file equal to the given roots."""
+        while True:
+            await self._clock.sleep(_WATCH)
+            try:
+                await asyncio.to_thread(self._write_roots, given)
+            except OSError as error:
+                _log.warning("root-file.unwritten", reason=error.strerror or str(error))
+
+    def _write_roots(self, given: GivenAuthority) -> None:
+        snapshot = given.current()
+        if snapshot is None:
+            return
+        path, text = root_file(self._settings.data_dir), snapshot.bundle.encode()
+        if not path.exists() or path.read_bytes() != text:
+            replace_file(path, text, mode=0o644)
 
     async def _retain(self) -> None:
         while True:

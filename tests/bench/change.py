@@ -32,7 +32,9 @@ def run(emit: Callable[[dict[str, Any]], None], *, small: bool) -> None:
         | {"change": "readiness, through the batcher"}
         | asyncio.run(_through_batcher(built, sizes))
     )
-    emit(described | {"change": "annotation nobody reads"} | _unseen(built, sizes, note=True))
+    emit(
+        described | {"change": "annotation that changes nothing"} | _unseen(built, sizes, note=True)
+    )
     emit(described | {"change": "equal object"} | _unseen(built, sizes, note=False))
 
 

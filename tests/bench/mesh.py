@@ -70,14 +70,14 @@ def pods(sizes: Sizes) -> Iterator[Pod]:
 
 
 def a_pod(sizes: Sizes, number: int, *, ready: bool = True, note: str = "") -> Pod:
-    """Return pod ``number``; ``note`` is an annotation that no rule reads."""
+    """Return pod ``number``; ``note`` is an annotation that readers keep and no rule needs."""
     deployment = number // sizes.replicas
     namespace = f"team-{deployment % sizes.namespaces}"
     app = f"app-{deployment}"
     template = f"{deployment * 2654435761 % 2**32:08x}"
     annotations = {"ambient.istio.io/redirection": "enabled"}
     if note:
-        annotations["example.com/note"] = note
+        annotations["istio.io/note"] = note
     return Pod(
         metadata=Metadata(
             name=f"{app}-{template}-{number % sizes.replicas:05x}",

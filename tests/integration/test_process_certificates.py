@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc.aio import AioRpcError, Metadata
 
+from controlplane.app.errors import StartupError
 from controlplane.app.process import Process
 from controlplane.authentication.issuer_key import load_issuer_key
 from controlplane.authentication.local_issuer import TokenRequest, issue_token
@@ -28,6 +29,7 @@ from controlplane.model.names import Name
 from controlplane.model.resident import NodeAccount
 from controlplane.pb import certificate_pb2
 from controlplane.settings import Settings
+from tests.support.authorities import a_key, a_root, an_authority
 
 CART = "spiffe://cluster.local/ns/shop/sa/cart"
 MANIFESTS = """
@@ -128,6 +130,34 @@ async def test_both_orders_of_the_ledger_issue(tmp_path: Path) -> None:
         async with running(tmp_path, ledger=mode) as process:
             held = await fetch_certificate(target_of(process), CART, lambda: token_of(process))
             assert held.identity == CART
+
+
+async def test_a_plugged_in_authority_signs_and_its_roots_are_written(tmp_path: Path) -> None:
+    now = SystemClock().now()
+    begins = now.replace(microsecond=0) - timedelta(hours=1)
+    root = a_root(number=9, begins=begins)
+    signing = an_authority(
+        "plugged", key=a_key(number=900), parent=root, not_before=begins, life=timedelta(days=30)
+    )
+    folder = tmp_path / "cacerts"
+    folder.mkdir()
+    for name, text in {
+        "ca-cert.pem": signing.pem,
+        "ca-key.pem": signing.key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ).decode(),
+        "cert-chain.pem": signing.pem,
+        "root-cert.pem": root.pem,
+    }.items():
+        (folder / name).write_text(text)
+    async with running(tmp_path, cacerts_dir=str(folder)) as process:
+        assert process.root_file.read_text() == root.pem
+        held = await fetch_certificate(target_of(process), CART, lambda: token_of(process))
+        assert held.chain[1] == signing.certificate
+    (folder / "ca-key.pem").unlink()
+    with pytest.raises(StartupError, match=r"ca-key\.pem"):
+        async with running(tmp_path, cacerts_dir=str(folder)):
+            raise AssertionError
 
 
 async def _send(process: Process, csr: str, token: str, identity: str) -> str:
