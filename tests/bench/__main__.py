@@ -29,8 +29,7 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
             "fan_out/20": partial(fan_out.run, clients=20, rounds=5),
             "first_sync": partial(first_sync.run, clients=10, small=True),
             "certificates/rate": partial(certificates.rate, seconds=1),
-            "certificates/burst": partial(certificates.burst, nodes=40, refuses=False),
-            "certificates/burst_refused": partial(certificates.burst, nodes=40, refuses=True),
+            "certificates/burst": partial(certificates.burst, nodes=40),
             "certificates/hostile": partial(certificates.hostile, times=16),
         }
     return {
@@ -42,8 +41,7 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
         "fan_out/2000": partial(fan_out.run, clients=2_000, rounds=20),
         "first_sync": partial(first_sync.run, clients=100, small=False),
         "certificates/rate": partial(certificates.rate, seconds=10),
-        "certificates/burst": partial(certificates.burst, nodes=1_000, refuses=False),
-        "certificates/burst_refused": partial(certificates.burst, nodes=1_000, refuses=True),
+        "certificates/burst": partial(certificates.burst, nodes=1_000),
         "certificates/hostile": partial(certificates.hostile, times=64),
     }
 

@@ -107,6 +107,7 @@ class Load:
     async def _arrive(self, port: int, credentials: grpc.ChannelCredentials) -> dict[str, Any]:
         refusals: Counter[str] = Counter()
         done: list[float] = []
+        connected = [0.0] * len(self._headers)
         served = [0.0] * len(self._headers)
         started = time.monotonic()
 
@@ -127,6 +128,8 @@ class Load:
         async def proxy(number: int) -> None:
             turn = asyncio.Semaphore(_FETCHES_OF_A_PROXY)
             async with _channel(port, credentials) as channel:
+                await channel.channel_ready()
+                connected[number] = time.monotonic() - started
                 call = channel.unary_unary(_PATH)
                 await asyncio.gather(
                     *(fetch(call, turn, number, each) for each in self._messages[number])
@@ -137,7 +140,9 @@ class Load:
         return {
             "certificates": len(done),
             "seconds": max(done),
-            "first_certificate_p50_seconds": percentile(done, 0.5),
+            "connected_p50_seconds": percentile(connected, 0.5),
+            "connected_seconds": max(connected),
+            "certificate_p50_seconds": percentile(done, 0.5),
             "p50_seconds": percentile(served, 0.5),
             "p99_seconds": percentile(served, 0.99),
             "refusals": dict(refusals),

@@ -25,6 +25,7 @@ _IN_FLIGHT = 32
 _PROXIES = 320
 _UNLIMITED = 1e6
 _AT_ONCE = 16
+_REVIEWS_PER_SECOND = 80
 
 
 def rate(emit: Emit, *, seconds: float) -> None:
@@ -32,12 +33,12 @@ def rate(emit: Emit, *, seconds: float) -> None:
     _run(lambda load, reviews, folder: _rate(load, reviews, folder, seconds, emit))
 
 
-def burst(emit: Emit, *, nodes: int, refuses: bool) -> None:
+def burst(emit: Emit, *, nodes: int) -> None:
     """Measure node proxies that arrive at once, and emit one result.
 
-    The TokenReview API takes 80 reviews a second; beyond, callers wait, or it ``refuses``.
+    The TokenReview API takes 80 reviews a second.
     """
-    _run(lambda load, reviews, folder: _burst(load, reviews, folder, nodes, emit, refuses=refuses))
+    _run(lambda load, reviews, folder: _burst(load, reviews, folder, nodes, emit))
 
 
 def hostile(emit: Emit, *, times: int) -> None:
@@ -59,7 +60,7 @@ async def _rate(
 ) -> None:
     from tests.bench.certificate_service import served
 
-    port = (await reviews.order(serve=_UNLIMITED, refuses=False))["port"]
+    port = (await reviews.order(serve=_UNLIMITED))["port"]
     async with served(folder, reviews_port=port, nodes=_PROXIES) as service:
         order = {"ask": service.port, "root": str(service.root_file), "connections": _IN_FLIGHT}
         await load.order(prepare=_PROXIES)
@@ -86,13 +87,11 @@ async def _burst(
     folder: Path,
     nodes: int,
     emit: Emit,
-    *,
-    refuses: bool,
 ) -> None:
     from tests.bench.certificate_service import served
     from tests.bench.measure import settled_resident
 
-    port = (await reviews.order(serve=80, refuses=refuses))["port"]
+    port = (await reviews.order(serve=_REVIEWS_PER_SECOND))["port"]
     async with served(folder, reviews_port=port, nodes=nodes) as service:
         await load.order(prepare=nodes)
         before = settled_resident()
@@ -104,11 +103,10 @@ async def _burst(
     status = service.ledger.status
     emit(
         {
-            "bench": "certificates/burst_refused" if refuses else "certificates/burst",
+            "bench": "certificates/burst",
             "nodes": nodes,
             **result,
             "reviews": reviewed["made"],
-            "reviews_refused": reviewed["refused"],
             "server_cpu_seconds": spent,
             "extra_mb": grown,
             "ledger_rows": status.written,
@@ -124,7 +122,7 @@ async def _hostile(
     from tests.bench.certificate_service import served
     from tests.bench.hostile import hostile_requests
 
-    port = (await reviews.order(serve=_UNLIMITED, refuses=False))["port"]
+    port = (await reviews.order(serve=_UNLIMITED))["port"]
     unlimited = RateLimits(rate_per_caller=1e6, burst_per_caller=10**6, rate=1e6, burst=10**6)
     async with served(folder, reviews_port=port, nodes=1, limits=unlimited) as service:
         for request in hostile_requests():

@@ -1,8 +1,7 @@
 """A TokenReview API that takes only so many reviews a second: a process of its own.
 
-Orders: ``{"serve": reviews per second, "refuses": bool}`` answers with the port. Reviews beyond the
-limit wait for their turn; where it refuses, they end with status 429 once a burst of two seconds
-is used up. ``{"report": true}`` answers with the reviews made and refused. Tokens that
+Orders: ``{"serve": reviews per second}`` answers with the port; reviews beyond the limit wait for
+their turn. ``{"report": true}`` answers with the number of reviews made. Tokens that
 ``certificate_fleet`` did not make are rejected.
 """
 
@@ -19,24 +18,21 @@ from tests.bench import certificate_fleet
 from tests.bench.orders import Order, obey
 from tests.support.authentication import REJECTED
 
-_BURST_SECONDS = 2.0
-
 
 class ReviewApi:
     """Serves on loopback."""
 
     def __init__(self) -> None:
         self._rate = 1.0
-        self._refuses = False
         self._even_at = 0.0
-        self._made = self._refused = 0
+        self._made = 0
         self._server: asyncio.Server | None = None
 
     async def carry_out(self, order: Order) -> dict[str, Any]:
         """Serve, or report."""
         if "report" in order:
-            return {"made": self._made, "refused": self._refused}
-        self._rate, self._refuses = order["serve"], order["refuses"]
+            return {"made": self._made}
+        self._rate = order["serve"]
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return {"port": self._server.sockets[0].getsockname()[1]}
 
@@ -46,27 +42,21 @@ class ReviewApi:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
                 review = json.loads(await reader.readexactly(length))
-                code, answer = 429, b"{}"
-                if await self._admitted():
-                    status = _status(review["spec"]["token"])
-                    code, answer = 201, json.dumps({**review, "status": status}).encode()
+                await self._turn()
+                status = _status(review["spec"]["token"])
+                answer = json.dumps({**review, "status": status}).encode()
                 writer.write(
-                    b"HTTP/1.1 %d Told\r\ncontent-type: application/json\r\n"
-                    b"content-length: %d\r\n\r\n%s" % (code, len(answer), answer)
+                    b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\n"
+                    b"content-length: %d\r\n\r\n%s" % (len(answer), answer)
                 )
                 await writer.drain()
 
-    async def _admitted(self) -> bool:
+    async def _turn(self) -> None:
         now = time.monotonic()
-        ahead = max(self._even_at - now, 0.0)
-        if self._refuses and ahead > _BURST_SECONDS:
-            self._refused += 1
-            return False
-        self._even_at = now + ahead + 1 / self._rate
+        turn = max(self._even_at, now)
+        self._even_at = turn + 1 / self._rate
         self._made += 1
-        if not self._refuses:
-            await asyncio.sleep(ahead)
-        return True
+        await asyncio.sleep(turn - now)
 
 
 def _status(token: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The ledger on both databases: what is written, in which order, and what happens without one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -38,6 +38,7 @@ class Switch:
         self.is_away = False
         self.loses_answer = False
         self.hangs = False
+        self.meanwhile: Callable[[], None] = lambda: None
         self.writes = 0
         self.reading = database.reading
 
@@ -49,6 +50,7 @@ class Switch:
             await asyncio.sleep(3600)
         self.writes += 1
         async with self.database.writing() as connection:
+            self.meanwhile()
             yield connection
         if self.loses_answer:
             self.loses_answer = False
@@ -113,6 +115,20 @@ async def test_what_was_taken_down_is_read_back_unchanged(rig: Rig) -> None:
     assert ledger.status.written == 3
     assert rig.switch.writes == 1
     assert await rig.is_intact()
+
+
+async def test_what_comes_in_during_a_write_waits_for_the_next_or_for_the_stop(rig: Rig) -> None:
+    ledger = rig.ledger()
+    ledger.record(a_certificate(1))
+    rig.switch.meanwhile = lambda: (
+        ledger.record(a_certificate(1 + rig.switch.writes)) if rig.switch.writes < 4 else None
+    )
+    await ledger.flush()
+    assert rig.switch.writes == 1
+    assert (ledger.status.written, ledger.status.queued) == (1, 1)
+    await ledger.stop()
+    assert ledger.status.queued == 0
+    assert await rig.serials() == [1, 2, 3, 4]
 
 
 @pytest.mark.refutes("LG-1", "LG-2")
