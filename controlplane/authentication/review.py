@@ -1,23 +1,27 @@
 """What a TokenReview answers: its status in, a ``Caller`` or a refusal out.
 
 Whoever verifies tokens implements ``TokenReviews``: a cluster's API server over HTTP
-(``review_client``) or this process's own issuer (``local_issuer``); both answer in the shape of
-``authentication.k8s.io/v1`` and everything behind the answer is the same.
+(``review_client``, ``cluster_reviews``) or this process's own issuer (``local_issuer``); all answer
+in the shape of ``authentication.k8s.io/v1`` and everything behind the answer is the same.
 docs/protocol/authentication.md AU-20 to AU-24.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
 from controlplane.authentication.caller import Caller, CallerKind
 from controlplane.authentication.errors import Reason, UnauthenticatedError
 
+PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 SERVICE_ACCOUNTS: Final = "system:serviceaccounts"
 POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 NODE_NAME: Final = "authentication.kubernetes.io/node-name"
 NODE_UID: Final = "authentication.kubernetes.io/node-uid"
 CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
+
+_LARGEST: Final = 256 * 1024
 
 Status = Mapping[str, Any]
 """``status`` of a TokenReview, as JSON has it."""
@@ -39,6 +43,34 @@ class TokenReviews(Protocol):
 
 class ReviewError(Exception):
     """Internal to this package: a review came to no answer; ``token_review`` translates it."""
+
+
+def review_of(token: str, audiences: Collection[str]) -> bytes:
+    """Return the TokenReview that asks about ``token``."""
+    return json.dumps(
+        {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": sorted(audiences)},
+        }
+    ).encode()
+
+
+def status_in(code: int, body: bytes) -> Status:
+    """Return the ``status`` of the TokenReview in an answer with HTTP status ``code``.
+
+    Raises:
+        ReviewError: there is none.
+    """
+    if not 200 <= code < 300 or len(body) > _LARGEST:
+        raise ReviewError(f"HTTP status {code}")
+    try:
+        status = json.loads(body)["status"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ReviewError("the answer is not a TokenReview") from None
+    if not isinstance(status, dict):
+        raise ReviewError("the answer is not a TokenReview")
+    return status
 
 
 def caller_of(

@@ -4,19 +4,14 @@ The address and credentials of the API server are given; our own token is read a
 review, because it is replaced while we run.
 """
 
-import json
 import ssl
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
 
 import httpx
 
 from controlplane.authentication.caller import CallerKind
-from controlplane.authentication.review import ReviewError, Status
-
-PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
-_LARGEST: Final = 256 * 1024
+from controlplane.authentication.review import PATH, ReviewError, Status, review_of, status_in
 
 
 class HttpTokenReviews:
@@ -52,25 +47,16 @@ class HttpTokenReviews:
         Raises:
             ReviewError: the API server cannot be reached, refuses us or answers nonsense.
         """
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": sorted(audiences)},
-        }
         try:
-            answer = await self._client.post(PATH, json=body, headers=self._headers())
+            answer = await self._client.post(
+                PATH,
+                content=review_of(token, audiences),
+                headers={"content-type": "application/json", **self._headers()},
+            )
         # From None: an error of the client carries the request, and with it the token.
         except (httpx.HTTPError, OSError) as error:
             raise ReviewError(type(error).__name__) from None
-        if not answer.is_success or len(answer.content) > _LARGEST:
-            raise ReviewError(f"HTTP status {answer.status_code}")
-        try:
-            status = json.loads(answer.content)["status"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise ReviewError("the answer is not a TokenReview") from None
-        if not isinstance(status, dict):
-            raise ReviewError("the answer is not a TokenReview")
-        return status
+        return status_in(answer.status_code, answer.content)
 
     def _headers(self) -> dict[str, str]:
         if self._token_file is None:

@@ -1,0 +1,137 @@
+"""Keys in a Secret of the cluster: a client in, a ``KeyStore`` out.
+
+The resource version of the Secret is the revision, and the API server compares it: of two writers
+one is refused. What is in the Secret is encrypted where the cluster encrypts Secrets, and read by
+whoever may read Secrets there (docs/protocol/authorities.md AT-8, AT-9 and
+docs/protocol/leadership.md KY-1 to KY-5).
+"""
+
+import base64
+import json
+from typing import Any, Final
+
+from controlplane.ca.authority_set import KeptAuthorities
+from controlplane.ca.errors import KeyStoreConflictError, KeyStoreError
+from controlplane.ca.key_document import content_of, document_of
+from controlplane.ca.key_store import Kept
+from controlplane.cluster.client import Answer, ClusterClient
+from controlplane.cluster.errors import ClusterError
+from controlplane.cluster.refusal import require_success
+
+NAME: Final = "istiod-lite-ca"
+TYPE: Final = "istiod-lite.io/authorities"
+_ENTRY: Final = "authorities.json"
+_LARGEST: Final = 1024 * 1024
+_CONFLICT: Final = 409
+_NOT_FOUND: Final = 404
+
+
+class SecretKeyStore:
+    """The store in the Secret ``name`` of ``namespace``. Nothing is made before the first save."""
+
+    def __init__(self, client: ClusterClient, *, namespace: str, name: str = NAME) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+
+    @property
+    def reference(self) -> str:
+        """The place in a few words."""
+        return f"secret:{self._namespace}/{self._name}"
+
+    async def load(self) -> Kept | None:
+        """Return what the Secret holds; None where there is none.
+
+        Raises:
+            KeyStoreError: it cannot be read, or holds something else.
+        """
+        found = await self._read()
+        if found is None:
+            return None
+        return Kept(content=content_of(self._entry(found)), revision=_revision(found))
+
+    async def save(self, content: KeptAuthorities, *, expected: str | None) -> str:
+        """Replace what the Secret holds if it is still at ``expected``; return its new revision.
+
+        Labels and whatever else others have put on the Secret stay.
+
+        Raises:
+            KeyStoreConflictError: it is not.
+            KeyStoreError: it cannot be written, or it cannot be known whether it was.
+        """
+        document = document_of(content)
+        if len(document) > _LARGEST:
+            raise KeyStoreError(f"the authorities do not fit into {self.reference}")
+        data = {_ENTRY: base64.b64encode(document).decode()}
+        if expected is None:
+            answer = await self._request("POST", self._collection, self._new(data))
+        else:
+            found = await self._read()
+            if found is None or _revision(found) != expected:
+                raise self._conflict()
+            self._entry(found)
+            answer = await self._request("PUT", self._path, {**found, "data": data})
+        if answer.status in {_CONFLICT, _NOT_FOUND}:
+            raise self._conflict()
+        return _revision(self._decoded(answer))
+
+    async def _read(self) -> dict[str, Any] | None:
+        answer = await self._request("GET", self._path)
+        return None if answer.status == _NOT_FOUND else self._decoded(answer)
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+        encoded = None if body is None else json.dumps(body).encode()
+        try:
+            return await self._client.request(method, path, body=encoded)
+        # From None: an error of a client may carry the request, and with it the keys.
+        except ClusterError as error:
+            raise KeyStoreError(f"cannot use {self.reference}: {error}") from None
+
+    def _decoded(self, answer: Answer) -> dict[str, Any]:
+        try:
+            require_success(answer)
+        except ClusterError as error:
+            raise KeyStoreError(f"cannot use {self.reference}: {error}") from None
+        try:
+            found: dict[str, Any] = json.loads(answer.body)
+            found["metadata"]["resourceVersion"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise KeyStoreError(f"the answer for {self.reference} is not a Secret") from None
+        return found
+
+    def _entry(self, found: dict[str, Any]) -> bytes:
+        """Return the document in a Secret; whatever is not ours is never replaced."""
+        try:
+            if found["type"] != TYPE:
+                raise KeyStoreError(f"{self.reference} is a Secret of another kind")
+            return base64.b64decode(found["data"][_ENTRY], validate=True)
+        except (ValueError, TypeError, KeyError):
+            raise KeyStoreError(f"{self.reference} holds no authorities") from None
+
+    def _new(self, data: dict[str, str]) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "namespace": self._namespace,
+                "name": self._name,
+                "labels": {"app.kubernetes.io/managed-by": "istiod-lite"},
+            },
+            "type": TYPE,
+            "data": data,
+        }
+
+    def _conflict(self) -> KeyStoreConflictError:
+        return KeyStoreConflictError(f"{self.reference} has changed since it was read")
+
+    @property
+    def _collection(self) -> str:
+        return f"/api/v1/namespaces/{self._namespace}/secrets"
+
+    @property
+    def _path(self) -> str:
+        return f"{self._collection}/{self._name}"
+
+
+def _revision(found: dict[str, Any]) -> str:
+    return str(found["metadata"]["resourceVersion"])

@@ -1,0 +1,1 @@
+"""The API server of the cluster we run in: the only package that speaks to it."""

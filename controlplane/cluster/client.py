@@ -1,0 +1,40 @@
+"""What is asked of the API server: paths and bytes in, answers out, whoever carries them."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple, Protocol
+
+
+class Answer(NamedTuple):
+    """One answer of the API server."""
+
+    status: int
+    body: bytes
+
+
+class ClusterClient(Protocol):
+    """Speaks to one API server, as one identity."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        timeout: float = 10.0,  # noqa: ASYNC109 - enforced by whoever carries the request
+    ) -> Answer:
+        """Return the answer, whatever its status.
+
+        Raises:
+            ClusterUnavailableError: there is none within ``timeout`` seconds.
+        """
+        ...
+
+    def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Return the lines of a watch as they come.
+
+        Raises:
+            ClusterUnavailableError: the connection broke.
+        """
+        ...
