@@ -145,5 +145,8 @@ async def test_a_client_that_never_reads_slows_nobody_down_and_costs_no_memory()
                     without.append(await rig.changes(CHANGES // ROUNDS))
                     held_without.append(settled_resident())
         assert median(beside) <= 1.5 * median(without), (beside, without)
-        # What a client makes the server keep is kept in every round, so the least of each counts.
-        assert min(held_beside) - min(held_without) <= 5, (held_beside, held_without)
+        # What a client makes the server keep is kept in every round: it shows in the least of each
+        # arm and in the middle of each, while the allocator's moods show in one of them at most.
+        least = min(held_beside) - min(held_without)
+        middle = median(held_beside) - median(held_without)
+        assert min(least, middle) <= 5, (held_beside, held_without)
