@@ -32,9 +32,10 @@ class ClusterClient(Protocol):
         ...
 
     def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """Return the lines of a watch as they come.
+        """Return the lines of a watch as they come; it ends when the API server ends it.
 
         Raises:
-            ClusterUnavailableError: the connection broke.
+            ClusterUnavailableError: the connection broke, or nothing came for too long.
+            ClusterRefusedError: there was no watch, but an answer with an error status.
         """
         ...

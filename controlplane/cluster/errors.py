@@ -3,7 +3,8 @@
 ClusterError
 ├── ClusterUnavailableError    it cannot be reached, or does not answer in time
 ├── ClusterRefusedError        it answered that it will not
-└── ClusterAnswerError         what it answered is not what was asked for
+├── ClusterAnswerError         what it answered is not what was asked for
+└── ClusterConfigurationError  where it is, or who we are, cannot be told
 
 No text holds a body: it may be a token or a key.
 """
@@ -38,3 +39,9 @@ class ClusterAnswerError(ClusterError):
     """What the API server answered is not what was asked for."""
 
     code = "cluster-answer"
+
+
+class ClusterConfigurationError(ClusterError):
+    """Where the API server is, or who we are to it, cannot be told: ``str()`` says why."""
+
+    code = "cluster-configuration"
