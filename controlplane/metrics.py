@@ -1,10 +1,20 @@
 """Metric definitions: one registry per process, made by ``app`` and read by ``/metrics``.
 
 Names that mean the same as istiod's are istiod's, so that dashboards carry over; ours start with
-``istiod_lite_``.
+``istiod_lite_``. Counts under istiod's names are gauges that only grow: the library would append
+``_total`` to a counter's name.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
+
+disable_created_metrics()
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _BYTES = (1.0, 10_000.0, 1_000_000.0, 4_000_000.0, 10_000_000.0, 40_000_000.0)
@@ -14,21 +24,21 @@ class CertificateMetrics:
     """What is counted of certificates."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self.requests = Gauge(
             "citadel_server_csr_count", "Requests for certificates.", registry=registry
         )
-        self.issued = Counter(
+        self.issued = Gauge(
             "citadel_server_success_cert_issuance_count", "Certificates issued.", registry=registry
         )
-        self.authentication_failures = Counter(
+        self.authentication_failures = Gauge(
             "citadel_server_authentication_failure_count",
             "Requests whose caller could not be told.",
             registry=registry,
         )
-        self.unreadable_requests = Counter(
+        self.unreadable_requests = Gauge(
             "citadel_server_csr_parsing_err_count", "CSRs that were refused.", registry=registry
         )
-        self.signing_errors = Counter(
+        self.signing_errors = Gauge(
             "citadel_server_csr_sign_err_count",
             "Requests that failed at signing.",
             ["error"],
@@ -121,9 +131,7 @@ class Metrics:
             "pilot_xds", "Connected discovery clients.", ["version"], registry=self.registry
         )
         self.clients.labels(version=version).set(0)
-        self.pushes = Counter(
-            "pilot_xds_pushes", "Responses sent.", ["type"], registry=self.registry
-        )
+        self.pushes = Gauge("pilot_xds_pushes", "Responses sent.", ["type"], registry=self.registry)
         self.response_bytes = Histogram(
             "pilot_xds_config_size_bytes",
             "Size of responses.",
@@ -131,7 +139,7 @@ class Metrics:
             buckets=_BYTES,
             registry=self.registry,
         )
-        self.rejects = Counter(
+        self.rejects = Gauge(
             "pilot_total_xds_rejects",
             "Responses a client refused.",
             ["type"],
