@@ -14,7 +14,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _BYTES = (1.0, 10_000.0, 1_000_000.0, 4_000_000.0, 10_000_000.0, 40_000_000.0)
@@ -52,6 +52,39 @@ class CertificateMetrics:
         self.chain_expiry = Gauge(
             "citadel_server_cert_chain_expiry_timestamp",
             "When the signing certificate ends, in Unix seconds.",
+            registry=registry,
+        )
+        self.root_left = Gauge(
+            "citadel_server_root_cert_expiry_seconds",
+            "Seconds until the first trusted root ends.",
+            registry=registry,
+        )
+        self.chain_left = Gauge(
+            "citadel_server_cert_chain_expiry_seconds",
+            "Seconds until the signing certificate ends.",
+            registry=registry,
+        )
+        self.unknown_identities = Gauge(
+            "citadel_server_id_extraction_err_count",
+            "Callers for whom no identity could be made.",
+            registry=registry,
+        )
+        self.authority_state = Gauge(
+            "istiod_lite_ca_authority_state",
+            "1 for the state each authority is in.",
+            ["tier", "slot", "state"],
+            registry=registry,
+        )
+        self.bundle_version = Gauge(
+            "istiod_lite_ca_bundle_version",
+            "Version of the trusted roots that this replica has loaded.",
+            ["replica"],
+            registry=registry,
+        )
+        self.rotation_blocked = Gauge(
+            "istiod_lite_ca_rotation_blocked_seconds",
+            "How long a gate has held up a rotation.",
+            ["reason"],
             registry=registry,
         )
         self.refused = Counter(

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import structlog
-from cryptography import x509
 
-from controlplane.app.certificate_observation import CertificateObservation, ReviewObservation
+from controlplane.app.certificate_observation import (
+    CertificateObservation,
+    ReviewObservation,
+    StandingObservation,
+)
 from controlplane.app.errors import StartupError
 from controlplane.authentication.accounts import read_accounts
 from controlplane.authentication.authenticator import TokenAuthenticator
@@ -62,7 +65,7 @@ from controlplane.xds.identity import Access
 if TYPE_CHECKING:
     import grpc
 
-    from controlplane.ca.signer import SignerSnapshot, SignerSource
+    from controlplane.ca.signer import SignerSource
 
 _LOOKS: Final = 20
 _HOUR: Final = 3600.0
@@ -326,19 +329,15 @@ class Certificates:
             await self._clock.sleep(_HOUR)
 
     async def _measure(self) -> None:
-        seen: SignerSnapshot | None = None
+        standing = StandingObservation(self._metrics, self._settings.replica_id, self._clock)
         while True:
             status = self._kept.ledger.status
             self._metrics.ledger_rows.set(status.queued)
             self._metrics.ledger_spooled.set(status.spooled_bytes)
             self._metrics.ledger_lost.set(status.lost)
-            snapshot = self._signers.current()
-            if snapshot is not None and snapshot is not seen:
-                seen = snapshot
-                roots = x509.load_pem_x509_certificates(snapshot.bundle.encode())
-                first = min(root.not_valid_after_utc for root in roots)
-                self._metrics.root_expiry.set(first.timestamp())
-                self._metrics.chain_expiry.set(snapshot.not_after.timestamp())
+            standing.signs(self._signers.current())
+            if self._given is None:
+                standing.stands(self._kept.authorities.standing)
             await self._clock.sleep(_WATCH)
 
 
