@@ -177,8 +177,8 @@ async def open_cluster(location: ClusterLocation, *, idle_seconds: float = 150.0
     Raises:
         ClusterConfigurationError: the configuration is missing or unusable.
     """
-    from kubernetes.aio.client import Configuration
     from kubernetes.aio import config
+    from kubernetes.aio.client import Configuration
 
     package: Any = config  # it declares no types
     configuration = Configuration()
