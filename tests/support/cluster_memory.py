@@ -44,7 +44,7 @@ class ClusterMemory:
 
     @property
     def writes(self) -> list[Asked]:
-        return [each for each in self.asked if each.method != "GET"]
+        return [each for each in self.asked if each.method not in {"GET", "WATCH"}]
 
     def put(self, path: str, document: Json) -> Json:
         """Write as somebody else."""

@@ -1,0 +1,1 @@
+"""What the leader writes to the cluster: views of the mesh in, objects and conditions out."""
