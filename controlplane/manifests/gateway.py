@@ -30,6 +30,22 @@ class GatewayAddress(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
+class ParametersReference(msgspec.Struct, frozen=True, gc=False):
+    """``infrastructure.parametersRef``: an object in the Gateway's namespace."""
+
+    group: str
+    kind: str
+    name: str
+
+
+class Infrastructure(msgspec.Struct, frozen=True):
+    """How what a Gateway is deployed as shall look; a map is None when it is absent."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    parameters: ParametersReference | None = None
+
+
 class Gateway(Manifest, frozen=True, kw_only=True):
     """A Gateway; ``status_addresses`` say that it is ready."""
 
@@ -37,6 +53,7 @@ class Gateway(Manifest, frozen=True, kw_only=True):
     listeners: tuple[Listener, ...] = ()
     addresses: tuple[GatewayAddress, ...] = ()
     status_addresses: tuple[GatewayAddress, ...] = ()
+    infrastructure: Infrastructure | None = None
 
 
 class GatewayClass(Manifest, frozen=True, kw_only=True):

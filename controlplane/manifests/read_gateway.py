@@ -48,12 +48,29 @@ class RawAddress(msgspec.Struct, rename="camel"):
     value: str | None = None
 
 
+class RawParametersReference(msgspec.Struct, rename="camel"):
+    """``infrastructure.parametersRef`` of a Gateway."""
+
+    name: str
+    group: str | None = None
+    kind: str | None = None
+
+
+class RawInfrastructure(msgspec.Struct, rename="camel"):
+    """``infrastructure`` of a Gateway."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    parameters_ref: RawParametersReference | None = None
+
+
 class RawGatewaySpec(msgspec.Struct, rename="camel"):
     """``spec`` of a Gateway."""
 
     gateway_class_name: str | None = None
     listeners: list[RawListener] | None = None
     addresses: list[RawAddress | None] | None = None
+    infrastructure: RawInfrastructure | None = None
 
 
 class RawGatewayStatus(msgspec.Struct, rename="camel"):
@@ -103,6 +120,22 @@ def read_gateway(raw: RawGateway, metadata: Metadata) -> gateway.Gateway:
         ),
         addresses=_addresses(spec.addresses),
         status_addresses=_addresses(status.addresses),
+        infrastructure=_infrastructure(spec.infrastructure),
+    )
+
+
+def _infrastructure(raw: RawInfrastructure | None) -> gateway.Infrastructure | None:
+    if raw is None:
+        return None
+    reference = raw.parameters_ref
+    return gateway.Infrastructure(
+        labels=raw.labels,
+        annotations=raw.annotations,
+        parameters=None
+        if reference is None
+        else gateway.ParametersReference(
+            group=reference.group or "", kind=reference.kind or "", name=reference.name
+        ),
     )
 
 

@@ -7,7 +7,9 @@ from controlplane.manifests.gateway import (
     Gateway,
     GatewayAddress,
     GatewayClass,
+    Infrastructure,
     Listener,
+    ParametersReference,
     Route,
 )
 from controlplane.model.labels import LabelSelector, Requirement
@@ -48,6 +50,25 @@ status:
     )
     assert found.addresses == (GatewayAddress("", "10.0.0.1"),)
     assert found.status_addresses == (GatewayAddress("Hostname", "a.b.c"),)
+
+
+def test_the_infrastructure_of_a_gateway_is_read() -> None:
+    found = manifest_of(
+        HEAD.format("Gateway")
+        + """
+spec:
+  gatewayClassName: istio-waypoint
+  infrastructure:
+    labels: {}
+    parametersRef: {group: "", kind: ConfigMap, name: options}
+"""
+    )
+    assert isinstance(found, Gateway)
+    reference = ParametersReference("", "ConfigMap", "options")
+    assert found.infrastructure == Infrastructure({}, None, reference)
+    without = manifest_of(HEAD.format("Gateway") + "spec: {gatewayClassName: istio-waypoint}\n")
+    assert isinstance(without, Gateway)
+    assert without.infrastructure is None
 
 
 @pytest.mark.proves("MF-13", "MF-15")
