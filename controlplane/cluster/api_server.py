@@ -7,7 +7,7 @@ Both are imported only when a cluster is opened: a process without one never pay
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ class ApiServer:
             ) as answer:
                 return Answer(answer.status, await answer.read())
 
-    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a watch; see ``ClusterClient``."""
         timeout = self._timeout(
             total=None, sock_connect=self._connect_seconds, sock_read=self._idle_seconds
@@ -138,6 +138,7 @@ class ApiServer:
                 if answer.status != 200:
                     await answer.content.read(_LONGEST_REFUSAL)
                     raise ClusterRefusedError(answer.status)
+                yield b""
                 async for line in _lines(answer):
                     yield line
 

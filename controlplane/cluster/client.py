@@ -1,6 +1,6 @@
 """What is asked of the API server: paths and bytes in, answers out, whoever carries them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -31,8 +31,10 @@ class ClusterClient(Protocol):
         """
         ...
 
-    def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+    def stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Return the lines of a watch as they come; it ends when the API server ends it.
+
+        An empty line comes first, as soon as the watch is open: the next may be a minute away.
 
         Raises:
             ClusterUnavailableError: the connection broke, or nothing came for too long.

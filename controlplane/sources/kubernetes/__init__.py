@@ -1,0 +1,1 @@
+"""Objects of a cluster: every kind that is read, listed and watched (docs/protocol/cluster.md)."""

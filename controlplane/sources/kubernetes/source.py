@@ -1,0 +1,144 @@
+"""A cluster as a source: every kind that is read, each followed on its own.
+
+Objects of the API server come in; puts, removals and Problems go out to the sink, and ``synced``
+once every kind was handed over or is known not to exist. Rules: docs/protocol/cluster.md.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from controlplane.clock import Clock, SystemClock
+from controlplane.cluster.client import ClusterClient
+from controlplane.cluster.errors import ClusterError
+from controlplane.manifests.reading import SYSTEM_NAMESPACE
+from controlplane.sources.kubernetes.definitions import Definitions
+from controlplane.sources.kubernetes.following import Follower, FollowSettings
+from controlplane.sources.kubernetes.kinds import (
+    DEFINITIONS_PATH,
+    CustomKind,
+    WatchedKind,
+    core_kinds,
+    custom_kinds,
+)
+from controlplane.sources.kubernetes.receiving import KindReceiver
+from controlplane.sources.kubernetes.state import KindState
+from controlplane.sources.kubernetes.wire import NotUnderstoodError
+from controlplane.sources.source import Sink
+
+_DEFINITION: Final = "CustomResourceDefinition"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesSettings:
+    """How a cluster is watched. ``patience``: see ``KindReceiver``."""
+
+    system_namespace: str = SYSTEM_NAMESPACE
+    follow: FollowSettings = field(default_factory=FollowSettings)
+    patience: float = 5.0
+
+
+class KubernetesSource:
+    """The objects of one cluster.
+
+    ``lag`` is called with a kind and the seconds from an object's making to its arrival here.
+    """
+
+    def __init__(
+        self,
+        client: ClusterClient,
+        *,
+        settings: KubernetesSettings | None = None,
+        clock: Clock | None = None,
+        lag: Callable[[str, float], None] = lambda _kind, _seconds: None,
+    ) -> None:
+        self._client = client
+        self._settings = settings or KubernetesSettings()
+        self._clock = clock or SystemClock()
+        self._lag = lag
+        self._core = core_kinds(self._settings.system_namespace)
+        self._custom = custom_kinds()
+        self._receivers: dict[str, KindReceiver] = {}
+        self._waiting: set[str] = set()
+
+    @property
+    def states(self) -> tuple[KindState, ...]:
+        """Return how far each kind is; nothing before the source runs."""
+        return tuple(receiver.state for receiver in self._receivers.values())
+
+    async def run(self, sink: Sink) -> None:
+        """Feed ``sink`` until cancelled."""
+        kinds = (*(each.kind for each in self._core), *(each.kind for each in self._custom))
+        self._waiting = set(kinds)
+        self._receivers = {kind: self._receiver(kind, sink) for kind in kinds}
+        problems = self._receiver(_DEFINITION, sink)
+        definitions = Definitions(
+            frozenset(each.definition for each in self._custom), _troubled_in(problems)
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follower(DEFINITIONS_PATH, {}).run(definitions))
+            for watched in self._core:
+                tasks.create_task(self._follow(watched))
+            for custom in self._custom:
+                tasks.create_task(self._follow_custom(custom, definitions))
+
+    async def _follow(self, watched: WatchedKind) -> None:
+        receiver = self._receivers[watched.kind]
+        receiver.placed(watched)
+        await self._follower(watched.path, watched.parameters).run(receiver)
+
+    async def _follow_custom(self, custom: CustomKind, definitions: Definitions) -> None:
+        """Follow a kind while it is defined, and anew when it is defined otherwise."""
+        receiver = self._receivers[custom.kind]
+        await definitions.known()
+        while True:
+            definition = definitions.get(custom.definition)
+            watched = None
+            if definition is None:
+                receiver.absent()
+            elif definition.is_established:
+                watched = custom.at(definition.versions, definition.plural)
+                if watched is None:
+                    served = ", ".join(definition.versions) or "no version"
+                    receiver.unreadable(f"the cluster serves {served}")
+            async with asyncio.TaskGroup() as tasks:
+                following = None if watched is None else tasks.create_task(self._follow(watched))
+                await definitions.until_other_than(custom.definition, definition)
+                if following is not None:
+                    following.cancel()
+
+    def _follower(self, path: str, parameters: dict[str, str]) -> Follower:
+        return Follower(
+            self._client, path, parameters, clock=self._clock, settings=self._settings.follow
+        )
+
+    def _receiver(self, kind: str, sink: Sink) -> KindReceiver:
+        def synced(kind: str) -> None:
+            if kind in self._waiting:
+                self._waiting.discard(kind)
+                if not self._waiting:
+                    sink.synced()
+
+        return KindReceiver(
+            kind,
+            sink,
+            self._clock,
+            synced=synced,
+            lag=self._lag,
+            patience=self._settings.patience,
+        )
+
+
+def _troubled_in(
+    receiver: KindReceiver,
+) -> Callable[[ClusterError | NotUnderstoodError | None], None]:
+    """Return what shows trouble with definitions as trouble with their own kind."""
+
+    def troubled(error: ClusterError | NotUnderstoodError | None) -> None:
+        if error is None:
+            receiver.heard()
+        else:
+            receiver.troubled(error)
+
+    return troubled
