@@ -1,15 +1,17 @@
 """Which of two memories is right after a crash or a restore: key store and journal in, one set out.
 
 A transition is written to the journal first, where the leader's token is checked, and to the key
-store second, which is what replicas sign by. The higher generation is the later one; an authority
-without its key never signs again, whatever either says (docs/protocol/authorities.md AT-25 to
-AT-29).
+store second, which is what replicas sign by. The higher generation is the later one, but only as
+far as a leader can have written it (``journal_belief``): whoever writes to the database has no
+keys. An authority without its key never signs again, whatever either says
+(docs/protocol/authorities.md AT-25 to AT-29).
 """
 
 from dataclasses import dataclass, replace
 
-from controlplane.ca.authority_set import AuthoritySet, KeptAuthorities
+from controlplane.ca.authority_set import AuthoritySet, KeptAuthorities, Orders
 from controlplane.ca.errors import KeysLostError
+from controlplane.ca.journal_belief import believed
 from controlplane.model.certificate import AuthorityRecord, AuthorityStatus
 
 
@@ -42,12 +44,17 @@ def reconciled(kept: KeptAuthorities | None, journal: AuthoritySet | None) -> Re
         return Reconciled(content=None)
     ours = kept.authorities
     generation = 0 if journal is None else journal.state.generation
-    later = ours if journal is None or generation < ours.state.generation else journal
+    later, doubts = (ours, ()) if journal is None else believed(journal, kept)
     settled, notes = _settled(later, kept)
     if generation < ours.state.generation:
         behind = f"the journal was at generation {generation}, the keys at {ours.state.generation}"
         notes = (behind, *notes)
-    content = _with_needed_keys(replace(kept, authorities=settled))
+    elif doubts and settled.state.generation == generation:
+        # Both memories are brought to what is believed.
+        settled = replace(settled, state=replace(settled.state, generation=generation + 1))
+    notes = (*doubts, *notes)
+    orders = _open_orders(kept.orders, ours, settled)
+    content = _with_needed_keys(replace(kept, authorities=settled, orders=orders))
     return Reconciled(
         content=content,
         writes_journal=bool(notes),
@@ -114,6 +121,21 @@ def _keyless(record: AuthorityRecord, authorities: AuthoritySet) -> AuthorityRec
     ]
     ends = record.max_leaf_not_after or max(below, default=record.not_after)
     return replace(record, status=AuthorityStatus.TAINTED, max_leaf_not_after=ends)
+
+
+def _open_orders(orders: Orders, before: AuthoritySet, after: AuthoritySet) -> Orders:
+    """Return the orders that a step nobody could finish has not carried out already."""
+    made = {each.tier for each in after.authorities if before.find(each.authority_id) is None}
+    tainted = {
+        each.authority_id for each in after.authorities if each.status is AuthorityStatus.TAINTED
+    }
+    has_new_root = after.state.active_root != before.state.active_root
+    return replace(
+        orders,
+        rotates=orders.rotates - made,
+        tainted=orders.tainted - tainted,
+        is_hard=orders.is_hard and not has_new_root,
+    )
 
 
 def _with_needed_keys(content: KeptAuthorities) -> KeptAuthorities:
