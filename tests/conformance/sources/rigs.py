@@ -1,13 +1,18 @@
 """One rig per source: how objects are changed where the source finds them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 from controlplane.manifests.reading import Identity, read_documents
 from controlplane.sources.files import FilesSettings, FilesSource
+from controlplane.sources.kubernetes.source import KubernetesSource
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.source import Source
+from tests.support import kubernetes_cluster
+from tests.support.kubernetes_api import KubernetesApi
 
 
 class Rig(Protocol):
@@ -52,6 +57,27 @@ class MemoryRig:
 
     def remove(self, name: str, identity: Identity) -> None:
         self.source.remove(identity)
+
+
+class KubernetesRig:
+    """A double of an API server, really asked over HTTP."""
+
+    def __init__(self, api: KubernetesApi, source: KubernetesSource) -> None:
+        self.api = api
+        self.source = source
+
+    def put(self, name: str, text: str) -> None:
+        kubernetes_cluster.put(self.api.objects, text)
+
+    def remove(self, name: str, identity: Identity) -> None:
+        kubernetes_cluster.remove(self.api.objects, identity)
+
+
+@asynccontextmanager
+async def kubernetes_rig() -> AsyncIterator[KubernetesRig]:
+    async with KubernetesApi() as api, kubernetes_cluster.client_of(api) as client:
+        api.objects.define_all()
+        yield KubernetesRig(api, KubernetesSource(client, settings=kubernetes_cluster.QUICK))
 
 
 class Running:

@@ -1,5 +1,6 @@
 """What every source promises (docs/protocol/files.md), shown for each of them."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,13 @@ import pytest
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.reading import MESH_CONFIG, Identity
 from controlplane.model.names import Name
-from tests.conformance.sources.rigs import FilesRig, MemoryRig, Rig, Running
+from tests.conformance.sources.rigs import (
+    FilesRig,
+    MemoryRig,
+    Rig,
+    Running,
+    kubernetes_rig,
+)
 from tests.support.sources import RecordingSink, pod, policy
 
 A = Identity("Pod", Name("default", "a"))
@@ -17,9 +24,13 @@ MESH = (
 )
 
 
-@pytest.fixture(params=["files", "memory"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    return FilesRig(tmp_path) if request.param == "files" else MemoryRig()
+@pytest.fixture(params=["files", "memory", "kubernetes"])
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+    if request.param == "kubernetes":
+        async with kubernetes_rig() as rig:
+            yield rig
+    else:
+        yield FilesRig(tmp_path) if request.param == "files" else MemoryRig()
 
 
 @pytest.fixture
