@@ -8,10 +8,10 @@ leader writes; what it wrote it reports, because a new root waits until it is ev
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -165,6 +165,8 @@ class RootCertificates:
 
     def noticed(self, line: bytes) -> bool:
         """Take in a line of the watch; return whether the watch can go on."""
+        if not line:
+            return True
         try:
             event = json.loads(line)
             kind, live = event["type"], event["object"]
@@ -195,7 +197,7 @@ class RootCertificates:
             if self._lead.seconds_left > 0:
                 try:
                     lines = self._client.stream("/api/v1/configmaps", params)
-                    async with aclosing(cast("AsyncGenerator[bytes, None]", lines)):
+                    async with aclosing(lines):
                         async for line in lines:
                             if not self.noticed(line) or self._lead.seconds_left <= 0:
                                 break

@@ -6,7 +6,7 @@ fields; lists are wholes, except conditions, which are told apart by type.
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,10 +79,11 @@ class ClusterMemory:
             raise ClusterUnavailableError("the answer was lost")
         return answer
 
-    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         self.asked.append(Asked("WATCH", path, params, None, 0.0))
         if self.is_away:
             raise ClusterUnavailableError("away")
+        yield b""
         while self.events:
             yield self.events.pop(0)
 
