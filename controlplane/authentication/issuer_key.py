@@ -30,7 +30,7 @@ def load_issuer_key(folder: Path) -> ec.EllipticCurvePrivateKey:
     """Return the key kept in ``folder``, making it (and the folder) when it is not there.
 
     Raises:
-        IssuerKeyError: the file is a link, open to others, unreadable or no such key.
+        IssuerKeyError: the file is a link, open to others or theirs, unreadable or no such key.
     """
     path = folder / FILE
     try:
@@ -52,9 +52,12 @@ def load_issuer_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 def _read(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & 0o077:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o077:
             raise IssuerKeyError(f"{path} must be a file that only its owner can read (mode 0600)")
+        if status.st_uid != os.geteuid():
+            # Whoever could write to the folder once may have left a key it knows.
+            raise IssuerKeyError(f"{path} belongs to another user")
         return file.read(_LARGEST)
 
 

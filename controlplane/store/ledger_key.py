@@ -35,8 +35,11 @@ def read_ledger_key(data_dir: Path) -> LedgerKey:
     except OSError as error:
         raise LedgerKeyError(f"{path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
+        status = os.fstat(file.fileno())
+        if status.st_mode & 0o077:
             raise LedgerKeyError(f"{path} may be read by others: chmod 600")
+        if status.st_uid != os.geteuid():
+            raise LedgerKeyError(f"{path} belongs to another user")
         text = file.read()
     try:
         return LedgerKey(bytes.fromhex(text.decode("ascii")))

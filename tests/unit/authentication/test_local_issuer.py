@@ -201,3 +201,13 @@ def test_links_and_other_keys_are_refused_and_not_quoted(tmp_path: Path) -> None
     path.mkdir(mode=0o700)
     with pytest.raises(IssuerKeyError):
         load_issuer_key(tmp_path)
+
+
+def test_a_key_that_another_user_left_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_issuer_key(tmp_path)
+    owner = (tmp_path / FILE).stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    with pytest.raises(IssuerKeyError, match="another user"):
+        load_issuer_key(tmp_path)

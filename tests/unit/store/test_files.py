@@ -121,3 +121,13 @@ def test_no_table_has_room_for_secrets() -> None:
     suspicious = ("private", "token", "csr", "password", "secret", "pem")
     found = {name for name in names if any(word in name for word in suspicious)}
     assert found == {"csr_sha256", "fencing_token"}
+
+
+def test_a_ledger_key_that_another_user_left_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger_key(tmp_path)
+    owner = (tmp_path / "ledger.key").stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    with pytest.raises(LedgerKeyError, match="another user"):
+        read_ledger_key(tmp_path)
