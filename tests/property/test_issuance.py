@@ -123,7 +123,7 @@ def test_nothing_but_the_authorized_identity(
     message, named = request_and_name
     desk = Desk(snapshot=snapshot, draw=0.3)
     answer = asyncio.run(desk.ask(message, {"authorization": f"Bearer {token}"}))
-    own = str(ZTUNNEL_ITSELF) if token == "ztunnel" else WAYPOINT_ITSELF  # noqa: S105 - a name
+    own = str(ZTUNNEL_ITSELF) if token == "ztunnel" else WAYPOINT_ITSELF
     desk.issuance.close()
     if isinstance(answer, Reply):
         assert desk.ledger.issued == []
