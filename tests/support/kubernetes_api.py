@@ -8,6 +8,7 @@ Tests look at ``asked``, make it refuse, fall silent, stop and start again.
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -99,7 +100,7 @@ class KubernetesApi:
     faults: dict[tuple[str, str], deque[int]] = field(default_factory=dict)
     watches: int = 0
     _runner: web.AppRunner | None = None
-    _open: set[asyncio.BaseTransport] = field(default_factory=set)
+    _listening: socket.socket | None = None
     _pages: dict[str, tuple[int, list[Json]]] = field(default_factory=dict)
     _bookmarks: int = 0
 
@@ -120,22 +121,28 @@ class KubernetesApi:
         application.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, "127.0.0.1", self.port, ssl_context=self.tls, reuse_address=True
-        )
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        listening = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self._listening = listening
+        await web.SockSite(self._runner, listening, ssl_context=self.tls).start()
+        self.port = listening.getsockname()[1]
 
     async def stop(self) -> None:
         """Break every connection and listen no more; the objects stay."""
+        if self._runner is None:
+            return
+        # A connection that was just accepted takes some turns of the loop to be made, and would be
+        # lost track of if the server were closed by then: accept no more, wait, and close.
+        loop = asyncio.get_running_loop()
+        if self._listening is not None:
+            loop.remove_reader(self._listening.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         self.break_connections()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._runner.cleanup()
+        self._runner = None
 
     def break_connections(self) -> None:
-        for each in list(self._open):
-            each.abort()  # type: ignore[attr-defined] # connections are TCP
+        _abort(self._runner.server if self._runner else None)
 
     def fail(self, verb: str, resource: str, *statuses: int) -> None:
         """Answer the next requests of ``verb`` on ``resource`` with these statuses."""
@@ -159,15 +166,10 @@ class KubernetesApi:
                 await asyncio.wait_for(self.objects.turn.wait(), 0.01)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        transport = request.transport
-        assert transport is not None
-        self._open.add(transport)
         try:
             return await self._answer(request)
         except _RefusedError as error:
             return _json(error.document, error.document["code"])
-        finally:
-            self._open.discard(transport)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self.token and request.headers.get("authorization") != f"bearer {self.token}":
@@ -415,6 +417,12 @@ class KubernetesApi:
 
 
 _TYPED = frozenset({"apiVersion", "kind"})
+
+
+def _abort(server: web.Server | None) -> None:
+    for each in list(server.connections if server else ()):
+        if each.transport is not None:
+            each.transport.abort()
 
 
 def _reading_verb(place: _Place, parameters: Json) -> str:
