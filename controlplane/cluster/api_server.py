@@ -178,6 +178,7 @@ async def open_cluster(location: ClusterLocation, *, idle_seconds: float = 150.0
     Raises:
         ClusterConfigurationError: the configuration is missing or unusable.
     """
+    import yaml
     from kubernetes.aio import config
     from kubernetes.aio.client import Configuration
 
@@ -193,16 +194,14 @@ async def open_cluster(location: ClusterLocation, *, idle_seconds: float = 150.0
             )
             configuration.refresh_api_key_hook = _refreshing(loader)
         return ApiServer(configuration, idle_seconds=idle_seconds)
-    # The package raises whatever its parsers raise for a file that is not what it should be.
-    except (
-        config.ConfigException,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise ClusterConfigurationError(f"{type(error).__name__}: {error}") from None
+    except config.ConfigException as error:
+        raise ClusterConfigurationError(str(error)) from None
+    # The package raises whatever its parsers raise for a file that is not what it should be, and
+    # those quote what they read: only the sort of the error is told, the file may hold a token.
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        raise ClusterConfigurationError(
+            f"the configuration is unusable: {type(error).__name__}"
+        ) from None
 
 
 def _refreshing(loader: Any) -> Any:

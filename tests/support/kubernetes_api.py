@@ -172,7 +172,8 @@ class KubernetesApi:
             return _json(error.document, error.document["code"])
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if self.token and request.headers.get("authorization") != f"bearer {self.token}":
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if self.token and (scheme.lower(), token) != ("bearer", self.token):
             raise _RefusedError(401)
         parts = [part for part in request.path.split("/") if part]
         found = self._discovered(parts)

@@ -1,0 +1,217 @@
+"""Where the API server is and who we are to it: kubeconfig, files of a pod, certificates."""
+
+import datetime as dt
+import json
+import os
+import ssl
+import subprocess
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kubernetes.aio.config import incluster_config
+
+from controlplane.cluster.api_server import ApiServer, ClusterLocation, open_cluster
+from controlplane.cluster.errors import ClusterConfigurationError, ClusterUnavailableError
+from tests.support.kubernetes_api import KubernetesApi
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+class Keys:
+    """A root, and a certificate of it for both sides."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root.pem"
+        self.certificate = folder / "tls.pem"
+        self.key = folder / "tls.key"
+        root_key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(ec.SECP256R1())
+        root = _certificate("root", root_key, "root", root_key, is_root=True)
+        leaf = _certificate("server", key, "root", root_key, is_root=False)
+        self.root.write_bytes(root.public_bytes(serialization.Encoding.PEM))
+        self.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+    def server(self, *, asks_clients: bool = False) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.root)
+        context.load_cert_chain(self.certificate, self.key)
+        context.verify_mode = ssl.CERT_REQUIRED if asks_clients else ssl.CERT_NONE
+        return context
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    is_root: bool,
+) -> x509.Certificate:
+    now = dt.datetime.now(dt.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=is_root, crl_sign=is_root,
+        content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    loopback = x509.IPAddress(ip_address("127.0.0.1"))
+    public = issuer_key.public_key()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
+        .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+def kubeconfig(path: Path, url: str, cluster: dict[str, Any], user: dict[str, Any]) -> Path:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": url, **cluster}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+async def version(client: ApiServer) -> int:
+    try:
+        answer = await client.request("GET", "/version")
+    finally:
+        await client.close()
+    if answer.status == 200:
+        assert json.loads(answer.body)["major"] == "1"
+    return answer.status
+
+
+async def test_a_kubeconfig_with_a_token(tmp_path: Path, keys: Keys) -> None:
+    async with KubernetesApi(tls=keys.server(), token="t1") as api:
+        cluster = {"certificate-authority": str(keys.root)}
+        for token, status in (("t1", 200), ("t2", 401)):
+            path = kubeconfig(tmp_path / token, api.url, cluster, {"token": token})
+            location = ClusterLocation(kubeconfig=path)
+            assert location.is_found
+            assert await version(await open_cluster(location)) == status
+
+
+async def test_a_kubeconfig_with_a_client_certificate(tmp_path: Path, keys: Keys) -> None:
+    async with KubernetesApi(tls=keys.server(asks_clients=True)) as api:
+        cluster = {"certificate-authority": str(keys.root)}
+        user = {"client-certificate": str(keys.certificate), "client-key": str(keys.key)}
+        ours = kubeconfig(tmp_path / "ours", api.url, cluster, user)
+        assert await version(await open_cluster(ClusterLocation(kubeconfig=ours))) == 200
+        nobody = kubeconfig(tmp_path / "nobody", api.url, cluster, {})
+        with pytest.raises(ClusterUnavailableError):
+            await version(await open_cluster(ClusterLocation(kubeconfig=nobody)))
+
+
+async def test_a_server_of_another_authority_is_not_talked_to(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "other").mkdir()
+    other = Keys(tmp_path / "other")
+    async with KubernetesApi(tls=keys.server()) as api:
+        path = kubeconfig(tmp_path / "k", api.url, {"certificate-authority": str(other.root)}, {})
+        with pytest.raises(ClusterUnavailableError):
+            await version(await open_cluster(ClusterLocation(kubeconfig=path)))
+        assert api.asked == []
+
+
+async def test_a_pod_reads_its_token_again(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t1")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(keys.root))
+    async with KubernetesApi(tls=keys.server(), token="t1") as api:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+        assert ClusterLocation().is_in_pod
+        client = await open_cluster(ClusterLocation())
+        try:
+            assert (await client.request("GET", "/version")).status == 200
+            api.token = "t2"
+            token.write_text("t2")
+            later = dt.datetime.now() + dt.timedelta(minutes=2)  # noqa: DTZ005 - as the package does
+            monkeypatch.setattr(incluster_config, "datetime", _Later(later))
+            assert (await client.request("GET", "/version")).status == 200
+            token.write_text("")
+            monkeypatch.setattr(
+                incluster_config, "datetime", _Later(later + dt.timedelta(minutes=2))
+            )
+            with pytest.raises(ClusterUnavailableError):
+                await client.request("GET", "/version")
+        finally:
+            await client.close()
+
+
+class _Later:
+    """The module ``datetime`` at another time."""
+
+    timedelta = dt.timedelta
+
+    def __init__(self, now: dt.datetime) -> None:
+        self.datetime = self
+        self._now = now
+
+    def now(self) -> dt.datetime:
+        return self._now
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "a: 1", "current-context: x\ncontexts: []\nusers: []\nclusters: []"]
+)
+async def test_an_unusable_kubeconfig_is_said_to_be_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(ClusterConfigurationError):
+        await open_cluster(ClusterLocation(kubeconfig=path))
+
+
+async def test_no_kubeconfig_is_no_cluster() -> None:
+    assert not ClusterLocation().is_found
+    with pytest.raises(ClusterConfigurationError):
+        await open_cluster(ClusterLocation())
+
+
+def test_the_packages_of_a_cluster_are_imported_late() -> None:
+    program = (
+        "import sys, controlplane.cluster.api_server, controlplane.sources.kubernetes.source;"
+        "sys.exit(bool({'kubernetes', 'aiohttp'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=dict(os.environ))
+    assert done.returncode == 0
