@@ -105,8 +105,9 @@ def _urgent(situation: Situation) -> Step | None:
 def _intermediate(situation: Situation) -> Decision:
     """Decide on the intermediate below the root in force: renewed at half its life, unnoticed."""
     authorities, policy = situation.authorities, situation.policy
-    root = authorities.active_root
-    if root is None or root.status is not AuthorityStatus.ACTIVE:
+    root = _usable(authorities.active_root, situation.now)
+    if root is None:
+        # What is expired or tainted signs nothing any more: its successor brings its own.
         return Decision()
     current = _usable(authorities.active_intermediate, situation.now)
     prepared = _prepared_below(authorities, root)
