@@ -172,6 +172,13 @@ class Settings(BaseSettings):
         default=None,
         description="Manifest or folder of an istio-ca-secret to sign with, to keep its root.",
     )
+    authority_key_type: Literal["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"] = Field(
+        default="P-256", description="Keys of the authorities we make."
+    )
+    key_passphrase_file: Path | None = Field(
+        default=None,
+        description="File with the passphrase of the authorities' keys; a key file when unset.",
+    )
     replica_id: str = Field(
         default="local",
         validation_alias=_known_as("POD_NAME"),

@@ -28,6 +28,7 @@ from controlplane.authentication.issuer_key import IssuerKeyError, load_issuer_k
 from controlplane.authentication.local_issuer import LocalTokenReviews
 from controlplane.authentication.token_review import TokenReviewer
 from controlplane.ca.authorities import Authorities, Memories
+from controlplane.ca.authority import KeyType
 from controlplane.ca.bundle import BundleFile
 from controlplane.ca.decisions import Decisions
 from controlplane.ca.errors import AuthorityError
@@ -129,10 +130,15 @@ def open_kept(settings: Settings, clock: Clock) -> Kept:
         trust_domain=trust_domain,
         replica_id=settings.replica_id,
         memories=Memories(
-            keys=FileKeyStore(data_dir / "ca"), journal=journal, leadership=leadership
+            keys=FileKeyStore(data_dir / "ca", passphrase_file=settings.key_passphrase_file),
+            journal=journal,
+            leadership=leadership,
         ),
         clock=clock,
-        policy=RotationPolicy(max_leaf_lifetime=timedelta(seconds=settings.issued_certificate_ttl)),
+        policy=RotationPolicy(
+            key_type=KeyType(settings.authority_key_type),
+            max_leaf_lifetime=timedelta(seconds=settings.issued_certificate_ttl),
+        ),
         bundle_file=BundleFile(path=root_file(data_dir), replica_id=settings.replica_id),
     )
     return Kept(database=database, ledger=ledger, leadership=leadership, authorities=authorities)

@@ -81,6 +81,7 @@ class Authorities:
     _standing: Standing = field(
         default_factory=lambda: Standing(kept=None, decision=Decision()), init=False, repr=False
     )
+    _known_generation: int = field(default=-1, init=False)
     _behind_since: float | None = field(default=None, init=False)
     _loaded: KeptAuthorities | None = field(default=None, init=False, repr=False)
     _reported: Replica | None = field(default=None, init=False)
@@ -223,17 +224,24 @@ class Authorities:
 
     def _compare(self, view: JournalView) -> None:
         """Note since when the journal is ahead of what this replica signs with."""
-        loaded = -1 if self._loaded is None else self._loaded.authorities.state.generation
         known = -1 if view.authorities is None else view.authorities.state.generation
-        if known <= loaded:
+        self._known_generation = known
+        if self._has_caught_up:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = self.clock.monotonic()
 
     @property
+    def _has_caught_up(self) -> bool:
+        loaded = -1 if self._loaded is None else self._loaded.authorities.state.generation
+        return loaded >= self._known_generation
+
+    @property
     def _is_too_far_behind(self) -> bool:
         since = self._behind_since
-        return since is not None and self.clock.monotonic() - since > self.pace.behind
+        if since is None or self._has_caught_up:
+            return False
+        return self.clock.monotonic() - since > self.pace.behind
 
     async def _report(self, view: JournalView) -> None:
         """Tell the journal what this replica has loaded and written, where that is news."""

@@ -113,8 +113,9 @@ def read_own_file(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & 0o077:
+        status = os.fstat(descriptor)
+        is_private = stat.S_ISREG(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o077
+        if not is_private or status.st_uid != os.geteuid():
             raise KeyStoreError(f"{path} must be a file that only its owner can read (mode 0600)")
         return file.read(_LARGEST)
 
@@ -186,4 +187,5 @@ def _readable(path: Path) -> Iterator[None]:
         text = str(error)
         raise KeyStoreError(text if str(path.parent) in text else f"{path}: {text}") from None
     except OSError as error:
-        raise KeyStoreError(f"cannot use {path}: {error.strerror or error}") from None
+        where = error.filename or path
+        raise KeyStoreError(f"cannot use {where}: {error.strerror or error}") from None

@@ -74,7 +74,13 @@ def _settled(
     What was made but never in force fails. What was in force no longer is; its root stays trusted
     for as long as anything it signed is still out there.
     """
-    lost = {each.authority_id for each in authorities.living} - kept.keys.keys()
+    in_force = {authorities.state.active_root, authorities.state.active_intermediate}
+    lost = {
+        each.authority_id
+        for each in authorities.living
+        # Who is tainted and out of force has nothing left to lose.
+        if each.status is not AuthorityStatus.TAINTED or each.authority_id in in_force
+    } - kept.keys.keys()
     if not lost:
         return authorities, ()
     records = tuple(

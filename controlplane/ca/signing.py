@@ -68,6 +68,8 @@ def _try_waiting(kept: KeptAuthorities, snapshot: SignerSnapshot, now: datetime)
     """Try out what will sign next: a replica confirms only what works on it."""
     authorities = kept.authorities
     for record in authorities.of_tier(AuthorityTier.INTERMEDIATE, AuthorityStatus.PREPARED):
+        if record.not_after <= now:
+            continue  # It will fail unused, which is no reason to stop what is in force.
         root = authorities.find(record.parent_authority_id)
         key = kept.keys.get(record.authority_id)
         if root is None or key is None:

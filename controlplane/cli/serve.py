@@ -1,10 +1,13 @@
 """``istiod-lite serve``: run the control plane until it is told to stop."""
 
 import asyncio
+import contextlib
+import ctypes
+import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
@@ -14,6 +17,9 @@ from controlplane.app.errors import StartupError
 from controlplane.app.process import Process
 from controlplane.logs import configure_logs
 from controlplane.settings import Settings
+
+_PR_SET_DUMPABLE: Final = 4
+"""Source: prctl(2)."""
 
 log = structlog.get_logger()
 
@@ -55,6 +61,7 @@ def serve(
     }
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     configure_logs(level=settings.log_level, style=settings.log_format)
+    _keep_memory_private()
     # A thread that keeps the interpreter for itself would starve the loop.
     sys.setswitchinterval(0.0005)
     try:
@@ -62,6 +69,13 @@ def serve(
     except StartupError as error:
         typer.echo(f"istiod-lite: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _keep_memory_private() -> None:
+    """Keep private keys out of core dumps and out of reach of other processes' debuggers."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 async def _serve(settings: Settings) -> None:

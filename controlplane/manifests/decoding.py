@@ -32,8 +32,11 @@ def decode_object(kind: Kind, text: bytes | msgspec.Raw) -> Manifest | Problem:
     ``apiVersion`` and ``kind``, as the items of a list do. Never raises for bad input.
     """
     try:
-        raw = _decoder(kind.raw).decode(text)
-        return kind.read(raw, read_metadata(raw.metadata, namespaced=kind.namespaced))
+        raw = _decoder(kind).decode(text)
+        metadata = read_metadata(
+            raw.metadata, namespaced=kind.namespaced, keeps_annotations=kind.keeps_annotations
+        )
+        return kind.read(raw, metadata)
     except (msgspec.MsgspecError, RefusedFieldError, RecursionError, UnicodeError):
         implied = {"apiVersion": _api_version(kind), "kind": kind.kind}
         found = decode_any_object(text, implied=implied)
@@ -59,8 +62,8 @@ def decode_any_object(
 
 
 @lru_cache(maxsize=_KINDS)
-def _decoder(raw: type[Any]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(raw)
+def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind.raw)
 
 
 def _api_version(kind: Kind) -> str:

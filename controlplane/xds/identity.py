@@ -15,6 +15,7 @@ from controlplane.authentication.errors import (
     MalformedCredentialsError,
 )
 from controlplane.model.names import Name
+from controlplane.model.resident import Resident
 from controlplane.snapshots.residents import Residents
 from controlplane.xds.errors import (
     DiscoveryError,
@@ -27,6 +28,7 @@ from controlplane.xds.errors import (
 from controlplane.xds.node import Node
 
 NODE_PROXY: Final = "ztunnel"
+WAYPOINT: Final = "waypoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +72,32 @@ class Access:
             )
         if node.kind == NODE_PROXY:
             self._authorize_node_proxy(caller, node)
+        elif node.kind == WAYPOINT:
+            self._authorize_waypoint(caller)
+        else:
+            raise ForbiddenError(f"authorization failed: nodes of kind {node.kind} are not served")
 
     def node_of(self, caller: Caller) -> str:
-        """Return the node that ``caller`` runs on, "" when that cannot be told."""
-        if caller.node_name:
+        """Return the node that ``caller`` runs on, "" when that cannot be told for certain."""
+        pod = self._pod_of(caller)
+        if pod is None:
             return caller.node_name
+        if caller.node_name and pod.node and caller.node_name != pod.node:
+            return ""
+        return caller.node_name or pod.node
+
+    def _pod_of(self, caller: Caller) -> Resident | None:
+        """Return the pod that the caller's token is bound to, if we know it."""
         residents = self.residents.get(caller.cluster)
         if residents is None or not caller.is_bound_to_pod:
-            return ""
+            return None
         pod = residents.pod(caller.pod)
-        return pod.node if pod is not None and pod.uid == caller.pod_uid else ""
+        return pod if pod is not None and pod.uid == caller.pod_uid else None
+
+    def _authorize_waypoint(self, caller: Caller) -> None:
+        pod = self._pod_of(caller)
+        if pod is None or not pod.gateway or pod.service_account != caller.service_account:
+            raise ForbiddenError("authorization failed: the caller is no pod of a Gateway")
 
     def _authorize_node_proxy(self, caller: Caller, node: Node) -> None:
         if caller.account not in self.trusted:

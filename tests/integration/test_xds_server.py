@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from controlplane.authentication.caller import Caller, Metadata
 from controlplane.authentication.errors import Reason, UnauthenticatedError
 from controlplane.clock import SystemClock
+from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from controlplane.xds.errors import ListenError
@@ -221,12 +222,15 @@ class Badge:
 @pytest.mark.proves("XDS-3")
 async def test_authenticated_callers_are_let_in() -> None:
     pair = a_certificate()
+    access = Access(authenticator=Badge(), trusted=frozenset({Name("istio-system", "ztunnel")}))
     async with (
-        serving(a_catalog(POD), pair=pair, access=Access(authenticator=Badge())) as (_, port),
+        serving(a_catalog(POD), pair=pair, access=access) as (_, port),
         connected(port, pair) as channel,
     ):
         stream = stream_of(channel, authorization="istio-system")
-        await stream.write(introduced(a_request(), kind="waypoint").SerializeToString())
+        for type_url in (ADDRESS_TYPE, AUTHORIZATION_TYPE):
+            first = introduced(a_request(type_url), node_name="n")
+            await stream.write(first.SerializeToString())
         assert await stream.read() is not EOF
 
 

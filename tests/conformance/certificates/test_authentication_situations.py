@@ -335,15 +335,15 @@ def node(kind: str = "ztunnel", namespace: str = "istio-system", **metadata: str
 
 
 async def test_situation_48_discovery_for_another_namespace() -> None:
-    await introduce(APPLICATION, node("waypoint", "shop"))
+    await introduce(TOKEN, node())
     with pytest.raises(ForbiddenError, match="authorization failed"):
-        await introduce(APPLICATION, node("waypoint", "bank"))
+        await introduce(TOKEN, node(namespace="bank"))
 
 
 async def test_situation_49_discovery_for_another_service_account() -> None:
-    await introduce(APPLICATION, node("waypoint", "shop", SERVICE_ACCOUNT="cart"))
+    await introduce(TOKEN, node(SERVICE_ACCOUNT="ztunnel"))
     with pytest.raises(ForbiddenError, match="authorization failed"):
-        await introduce(APPLICATION, node("waypoint", "shop", SERVICE_ACCOUNT="other"))
+        await introduce(TOKEN, node(SERVICE_ACCOUNT="other"))
 
 
 async def test_situation_50_node_proxy_with_the_token_of_an_application() -> None:

@@ -96,7 +96,6 @@ def session_of(namespace: str) -> Session:
 @pytest.mark.proves("XDS-3")
 def test_a_caller_speaks_for_nodes_of_its_namespace() -> None:
     session_of("istio-system").receive(introduced(a_request(), node_name="n"))
-    session_of("istio-system").receive(introduced(a_request(), kind="waypoint"))
     own = introduced(a_request(), node_name="n", SERVICE_ACCOUNT="ztunnel")
     session_of("istio-system").receive(own)
 

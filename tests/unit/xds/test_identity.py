@@ -90,7 +90,29 @@ def test_other_accounts_are_no_node_proxies_but_whatever_else() -> None:
     nobody = access(trusted="other")
     with pytest.raises(ForbiddenError, match="not the account of a node proxy"):
         nobody.authorize(CALLER, NODE)
-    nobody.authorize(CALLER, replace(NODE, kind="waypoint"))
+
+
+@pytest.mark.proves("AU-55")
+@pytest.mark.parametrize("kind", ["waypoint", "sidecar", "router", "agentgateway"])
+def test_whoever_is_no_proxy_is_told_nothing(kind: str) -> None:
+    with pytest.raises(ForbiddenError):
+        access(a_resident()).authorize(CALLER, replace(NODE, kind=kind))
+    with pytest.raises(ForbiddenError):
+        access().authorize(CALLER, replace(NODE, kind=kind))
+
+
+@pytest.mark.refutes("AU-55")
+def test_a_pod_of_a_gateway_is_a_waypoint() -> None:
+    waypoint = replace(a_resident(), gateway="waypoint")
+    access(waypoint).authorize(CALLER, replace(NODE, kind="waypoint"))
+    with pytest.raises(ForbiddenError, match="not served"):
+        access(waypoint).authorize(CALLER, replace(NODE, kind="sidecar"))
+
+
+@pytest.mark.proves("AU-53")
+def test_a_token_that_names_another_node_than_its_pod_is_bound_to_none() -> None:
+    with pytest.raises(ForbiddenError, match="another node"):
+        access(a_resident(node="node-b")).authorize(CALLER, NODE)
 
 
 @pytest.mark.refutes("AU-52")
