@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from controlplane.ca.authorities import Authorities, Memories
 from controlplane.ca.authority_set import AuthoritySet, KeptAuthorities
@@ -180,7 +181,7 @@ class World:
             expected_targets=lambda: self.expected,
         )
 
-    def order(self, **orders: object) -> None:
+    def order(self, **orders: Any) -> None:
         assert self.keys.kept is not None
         content = self.kept
         changed = replace(content, orders=replace(content.orders, **orders))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ async def a_world(*replicas: str) -> World:
     return world
 
 
-def situation(world: World, **changes: object) -> Situation:
-    values = {
+def situation(world: World, **changes: Any) -> Situation:
+    values: dict[str, Any] = {
         "authorities": world.set,
         "policy": world.policy,
         "now": world.clock.now(),
@@ -84,9 +85,7 @@ async def test_a_successor_that_would_live_no_longer_is_not_made() -> None:
     assert decision.step is None
     assert [gate.name for gate in decision.gates] == ["paused"]
     ordered = next_step(
-        situation(
-            world, now=late, orders=Orders(is_paused=True, rotates=frozenset({INTERMEDIATE}))
-        )
+        situation(world, now=late, orders=Orders(is_paused=True, rotates=frozenset({INTERMEDIATE})))
     )
     assert ordered.step is not None
     assert ordered.step.kind is StepKind.MAKE_INTERMEDIATE
@@ -299,7 +298,7 @@ async def test_a_pause_does_not_hold_intermediates_and_ends() -> None:
     ],
 )
 def test_a_policy_in_which_leaves_outlive_their_signer_is_refused(
-    changes: dict[str, timedelta],
+    changes: dict[str, Any],
 ) -> None:
     with pytest.raises(ValueError, match=r"lives? at most"):
         RotationPolicy(**changes)
