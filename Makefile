@@ -29,6 +29,10 @@ serve: setup ## serve the bookinfo example
 test: setup ## every test that needs only what setup installs
 	$(BIN)/python -m pytest
 
+.PHONY: test-kube
+test-kube: setup ## what needs a real API server, found by KUBECONFIG
+	$(BIN)/python -m pytest -m kube
+
 .PHONY: check
 check: setup ## lint, types, layers, generated files
 	$(BIN)/ruff check .
