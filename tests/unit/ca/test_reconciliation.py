@@ -38,6 +38,7 @@ def ahead(authorities: AuthoritySet, by: int, **changes: str) -> AuthoritySet:
     return replace(authorities, state=replace(state, **changes))  # type: ignore[arg-type] # ids
 
 
+@pytest.mark.refutes("AT-26")
 @pytest.mark.parametrize("by", [0, 1, 7])
 async def test_a_root_that_only_the_database_trusts_is_never_handed_out(by: int) -> None:
     world = await a_world()
@@ -57,6 +58,7 @@ async def test_a_root_that_only_the_database_trusts_is_never_handed_out(by: int)
     )
 
 
+@pytest.mark.refutes("AT-26")
 async def test_a_removed_root_is_not_trusted_again_by_the_word_of_the_database() -> None:
     world = await a_world()
     gone = foreign_root()
@@ -72,6 +74,7 @@ async def test_a_removed_root_is_not_trusted_again_by_the_word_of_the_database()
     assert gone.certificate not in {each.certificate for each in content.authorities.trusted}
 
 
+@pytest.mark.refutes("AT-26")
 @pytest.mark.parametrize(
     "status", [AuthorityStatus.REMOVED, AuthorityStatus.FAILED, AuthorityStatus.PREPARED]
 )
@@ -90,6 +93,7 @@ async def test_a_database_cannot_make_us_destroy_keys_in_force(status: Authority
     assert root in world.kept.keys
 
 
+@pytest.mark.refutes("AT-26")
 async def test_an_empty_set_that_is_ahead_ends_nothing() -> None:
     world = await a_world()
     before = world.kept.keys.keys()
