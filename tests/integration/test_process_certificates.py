@@ -132,6 +132,22 @@ async def test_both_orders_of_the_ledger_issue(tmp_path: Path) -> None:
             assert held.identity == CART
 
 
+async def test_kinds_of_keys_and_a_passphrase_are_settings(tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse battery staple")
+    secret.chmod(0o600)
+    given = {"authority_key_type": "P-384", "key_passphrase_file": str(secret)}
+    async with running(tmp_path, **given) as process:
+        held = await fetch_certificate(target_of(process), CART, lambda: token_of(process))
+        key = held.chain[1].public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        assert key.curve.name == "secp384r1"
+    secret.write_text("another passphrase altogether")
+    with pytest.RaisesGroup(pytest.RaisesExc(StartupError, match="another secret")):
+        async with running(tmp_path, **given):
+            raise AssertionError
+
+
 async def test_a_plugged_in_authority_signs_and_its_roots_are_written(tmp_path: Path) -> None:
     now = SystemClock().now()
     begins = now.replace(microsecond=0) - timedelta(hours=1)
