@@ -5,10 +5,11 @@ next one is fetched, whatever is published meanwhile. They fetch at any time, an
 given up before its end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,9 +17,12 @@ from cryptography.exceptions import InvalidSignature
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from controlplane.ca import rotation, rotation_gates, transitions
 from controlplane.ca.authorities import Authorities
 from controlplane.ca.issuance import Chain, Issuance
 from controlplane.ca.profile import Profile
+from controlplane.ca.rotation_gates import Gate, Surroundings
+from controlplane.ca.rotation_policy import RotationPolicy
 from controlplane.ca.ttl import LifetimePolicy
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier
 from tests.support.authority_stores import START, World
@@ -28,6 +32,10 @@ PLACE = ("Kubernetes", "ConfigMap", "default/istio-ca-root-cert")
 CSR = a_csr()
 FOR_SHOP = Profile.for_workload(SHOP)
 ROOT = AuthorityTier.ROOT
+
+
+class StrangersError(AssertionError):
+    """Two valid certificates do not confirm each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Load:
     mesh: Mesh = field(default_factory=Mesh)
     is_follower_stuck: bool = False
     is_place_stuck: bool = False
-    silence: tuple[timedelta, timedelta] = (timedelta(0), timedelta(0))
+    silence: tuple[datetime, datetime] = (START, START)
 
     def __post_init__(self) -> None:
         self.leader = self.world.replica("r1")
@@ -110,7 +118,7 @@ class Load:
         return {"r1": self.leader, "r2": self.follower}
 
     def _desk(self, replica: Authorities) -> Issuance:
-        return Issuance(replica, self.world.clock, LifetimePolicy(), draw=self.random.random)
+        return Issuance(replica, self.world.clock, LifetimePolicy(), draw=lambda: 0.0)
 
     @property
     def now(self) -> datetime:
@@ -141,14 +149,15 @@ class Load:
             self._no_strangers()
 
     def _no_strangers(self) -> None:
-        assert not list(self.mesh.strangers(self.now))
+        for stranger in self.mesh.strangers(self.now):
+            raise StrangersError(stranger)
 
     async def _lead(self) -> None:
         await self.leader.look()
 
     async def _follow(self) -> None:
         begins, ends = self.silence
-        if begins <= self.now - START < ends or self.random.random() < 0.2:
+        if begins <= self.now < ends or self.random.random() < 0.2:
             return
         if not self.is_follower_stuck:
             await self.follower.look()
@@ -176,21 +185,22 @@ def is_removed(world: World, root: str) -> bool:
 days_long = settings(
     max_examples=8, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
 )
-hours = st.integers(0, 60).map(lambda number: timedelta(hours=number))
 paces = st.integers(20, 90).map(lambda number: timedelta(minutes=number))
+lengths = st.integers(0, 60).map(lambda number: timedelta(hours=number))
+moments = st.one_of(st.just(timedelta(0)), lengths)
 
 
-@pytest.mark.proves("AT-14", "AT-15", "AT-17", "AT-18", "AT-20")
-@days_long
-@given(seed=st.integers(0, 2**32), pace=paces, begins=hours, lasts=hours)
-async def test_every_two_valid_certificates_confirm_each_other_at_every_instant(
-    seed: int, pace: timedelta, begins: timedelta, lasts: timedelta
-) -> None:
-    load = Load(Random(seed), silence=(begins, begins + lasts))
+async def a_rotation(seed: int, pace: timedelta, begins: timedelta, lasts: timedelta) -> Load:
+    """Order a new root and go on until the old one is gone.
+
+    One replica is silent for a while that ``begins`` some time after the order.
+    """
+    load = Load(Random(seed))
     first = await load.begin()
     for _ in range(3):
         await load.go_on(pace)
     load.world.order(rotates=frozenset({ROOT}))
+    load.silence = (load.now + begins, load.now + begins + lasts)
     for _ in range(600):
         await load.go_on(pace)
         if is_removed(load.world, first):
@@ -199,6 +209,69 @@ async def test_every_two_valid_certificates_confirm_each_other_at_every_instant(
     assert load.world.set.state.active_root != first
     for _ in range(3):
         await load.go_on(pace)
+    return load
+
+
+@pytest.mark.proves("AT-16", "AT-17", "AT-18", "AT-20", "AT-21")
+@days_long
+@given(seed=st.integers(0, 2**32), pace=paces, begins=moments, lasts=lengths)
+async def test_every_two_valid_certificates_confirm_each_other_at_every_instant(
+    seed: int, pace: timedelta, begins: timedelta, lasts: timedelta
+) -> None:
+    load = await a_rotation(seed, pace, begins, lasts)
+    assert len(load.mesh.verifier.known) >= 4
+    assert load.mesh.fetched > 20
+
+
+def without_waiting_for_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = rotation_gates.root_gates
+
+    def gates(*given: Any) -> tuple[Gate, ...]:
+        return tuple(gate for gate in honest(*given) if gate.name != "leaves-without-root")
+
+    monkeypatch.setattr(rotation, "root_gates", gates)
+
+
+def without_the_hour_of_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = rotation_gates._last_leaf_without
+
+    def ends(around: Surroundings, policy: RotationPolicy, version: int) -> datetime | None:
+        end = honest(around, policy, version)
+        is_silent = any(each.bundle_version_loaded < version for each in around.replicas)
+        return end - policy.replica_forgotten_after if end and is_silent else end
+
+    monkeypatch.setattr(rotation_gates, "_last_leaf_without", ends)
+
+
+def without_waiting_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(*given: Any) -> datetime:
+        now: datetime = given[2]
+        return now
+
+    monkeypatch.setattr(transitions, "_last_leaf", at_once)
+
+
+@pytest.mark.refutes("AT-16", "AT-18", "AT-21")
+@pytest.mark.parametrize(
+    "planted",
+    [
+        without_waiting_for_certificates,
+        without_the_hour_of_the_silent,
+        without_waiting_to_remove,
+    ],
+)
+async def test_a_rotation_that_does_not_wait_makes_strangers(
+    planted: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch)
+    with pytest.raises(StrangersError):
+        await some_rotations(20)
+
+
+async def some_rotations(count: int) -> None:
+    """Rotate ``count`` times in different ways, one replica being silent from the order on."""
+    for seed in range(count):
+        await a_rotation(seed, timedelta(minutes=25), timedelta(0), timedelta(hours=60))
 
 
 @pytest.mark.refutes("AT-15", "AT-17")
