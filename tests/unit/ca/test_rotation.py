@@ -286,6 +286,37 @@ async def test_a_pause_does_not_hold_intermediates_and_ends() -> None:
     assert not world.set.of_tier(ROOT, AuthorityStatus.PUBLISHED)
 
 
+@pytest.mark.refutes("AT-23")
+async def test_a_pause_leaves_nobody_without_a_root() -> None:
+    world = await a_world()
+    world.order(is_paused=True)
+    world.clock.advance(days=4000)
+    replica = world.replica()
+    await replica.look()
+    assert replica.current() is not None
+
+
+@pytest.mark.proves("AT-14")
+async def test_a_root_that_waits_acts_at_once_when_the_one_in_force_has_expired() -> None:
+    world = await a_world()
+    await a_published_root(world)
+    (waiting,) = world.set.of_tier(ROOT, AuthorityStatus.PUBLISHED)
+    before = world.set.active_root
+    assert before is not None
+    younger = replace(waiting, not_after=before.not_after + timedelta(days=100))
+    changed = replace(
+        world.set,
+        authorities=tuple(younger if each == waiting else each for each in world.set.authorities),
+    )
+    decision = next_step(situation(world, authorities=changed, now=before.not_after))
+    assert decision.step is not None
+    assert decision.step.authority_id == waiting.authority_id
+    assert decision.step.kind is StepKind.MAKE_INTERMEDIATE
+    earlier = before.not_after - timedelta(days=3649)
+    held = next_step(situation(world, authorities=changed, now=earlier, replicas=()))
+    assert held.step is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
