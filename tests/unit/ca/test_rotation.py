@@ -67,7 +67,7 @@ async def test_nothing_happens_before_its_time() -> None:
 
 
 @pytest.mark.refutes("AT-11")
-async def test_a_successor_that_would_live_no_longer_is_not_made() -> None:
+async def test_an_intermediate_that_ends_with_its_root_has_no_successor() -> None:
     world = await a_world()
     root, current = world.set.active_root, world.set.active_intermediate
     assert root is not None
@@ -86,6 +86,31 @@ async def test_a_successor_that_would_live_no_longer_is_not_made() -> None:
     longer = next_step(ending(timedelta(days=1))).step
     assert longer is not None
     assert longer.kind is StepKind.MAKE_INTERMEDIATE
+
+
+@pytest.mark.refutes("AT-11")
+async def test_a_successor_that_would_live_no_longer_is_not_made() -> None:
+    world = World(policy=RotationPolicy(root_lifetime=timedelta(days=60)))
+    replica = world.replica()
+    await replica.look()
+    root = world.set.active_root
+    assert root is not None
+    world.clock.advance(days=52)
+    await replica.look()
+    current = world.set.active_intermediate
+    assert current is not None
+    assert current.not_after == root.not_after
+    # Half its life is over. The root's own successor is held back, or it would get one with it.
+    late = root.not_after - timedelta(days=3)
+    assert late > current.not_before + (current.not_after - current.not_before) / 2
+    decision = next_step(situation(world, now=late, orders=Orders(is_paused=True)))
+    assert decision.step is None
+    assert [gate.name for gate in decision.gates] == ["paused"]
+    ordered = next_step(
+        situation(world, now=late, orders=Orders(is_paused=True, rotates=frozenset({INTERMEDIATE})))
+    )
+    assert ordered.step is not None
+    assert ordered.step.kind is StepKind.MAKE_INTERMEDIATE
 
 
 @pytest.mark.proves("AT-12")
