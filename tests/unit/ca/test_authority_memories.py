@@ -465,3 +465,22 @@ async def test_a_journal_that_is_ahead_by_one_step_is_taken_over() -> None:
     await world.replica(token=2).look()
     assert world.journal.authorities == ahead
     assert world.set == ahead
+
+
+@pytest.mark.proves("AT-28")
+async def test_a_key_an_overtaken_leader_destroys_between_two_writes_is_made_again() -> None:
+    world = await a_world()
+    before = world.set.state
+    world.order(rotates=frozenset({INTERMEDIATE}))
+    world.keys.kill.remaining = 1
+    with pytest.raises(CrashError):
+        await world.replica(token=2).look()
+    world.keys.kill.remaining = -1
+    # The new leader's key is kept, the journal has not heard of it; the old leader tidies up.
+    assert len(world.kept.keys) == 3
+    view = await world.journal.read()
+    await a_leader(world, "old").agree(world.keys.kept, view, token=1)
+    assert len(world.kept.keys) == 2
+    await world.replica(token=2).look()
+    assert world.set.state.active_intermediate != before.active_intermediate
+    assert shape(world)

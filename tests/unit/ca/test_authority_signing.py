@@ -243,10 +243,12 @@ async def test_nothing_is_signed_once_the_intermediate_has_expired() -> None:
     await replica.look()
     active = world.set.active_intermediate
     assert active is not None
-    world.clock.time = active.not_after
+    world.journal.is_away = True
+    world.clock.time = active.not_after - timedelta(seconds=1)
+    await replica.look()
+    world.clock.advance(seconds=1)
     assert replica.current() is None
     assert "expired" in replica.unfit_reason()
-    world.journal.is_away = True
     for each in (replica, world.replica("r2", token=None)):
         await each.look()
         assert each.current() is None
@@ -275,7 +277,10 @@ async def test_nothing_is_signed_once_the_root_has_expired() -> None:
     replica = world.replica("r2", token=None)
     await replica.look()
     assert signer(replica) == signing.authority_id
-    world.clock.time = short.certificate.not_valid_after_utc
+    world.clock.time = short.certificate.not_valid_after_utc - timedelta(seconds=1)
+    await replica.look()
+    assert signer(replica) == signing.authority_id
+    world.clock.advance(seconds=1)
     assert replica.current() is None
     with pytest.raises(AuthoritySourceError, match="not valid now"):
         snapshot_of(content, now=world.clock.now(), policy=world.policy)
@@ -288,7 +293,9 @@ async def test_everything_is_signed_until_then() -> None:
     await replica.look()
     active = world.set.active_intermediate
     assert active is not None
+    world.journal.is_away = True
     world.clock.time = active.not_after - timedelta(seconds=1)
+    await replica.look()
     assert signer(replica) == active.authority_id
 
 
