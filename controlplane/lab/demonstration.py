@@ -9,27 +9,21 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from controlplane.app.process import Process
-from controlplane.authentication.issuer_key import load_issuer_key
-from controlplane.authentication.local_issuer import TokenRequest, issue_token
 from controlplane.clock import Clock, SystemClock
 from controlplane.lab.certificates import HeldCertificate, RefusedError, fetch_certificate
 from controlplane.lab.errors import LabError
 from controlplane.lab.examples import example_folder
 from controlplane.lab.expectations import Finding, NodeView, allows, denies, expect
+from controlplane.lab.node_proxies import NodeProxy, proxy_on, ready
 from controlplane.lab.ztunnel.audit import Auditor
-from controlplane.lab.ztunnel.client import Target, ZtunnelClient
+from controlplane.lab.ztunnel.client import ZtunnelClient
 from controlplane.lab.ztunnel.decode import ADDRESS_TYPE
 from controlplane.lab.ztunnel.errors import WaitTimedOutError
-from controlplane.lab.ztunnel.node import NodeIdentity
 from controlplane.lab.ztunnel.route import Way
-from controlplane.lab.ztunnel.session import Session
-from controlplane.model.names import Name
-from controlplane.model.resident import NodeAccount
 from controlplane.settings import Settings
 from controlplane.store.database import Database, database_url
 from controlplane.store.ledger_queries import LedgerFilter, refused_rows
@@ -38,7 +32,6 @@ from controlplane.store.ledger_rows import LedgerRow
 NODES: Final = ("node-1", "node-2")
 _PATIENCE: Final = 20.0
 _LEDGER_LOOKS: Final = 100
-_TOKEN_LIFETIME: Final = timedelta(hours=1)
 _SLEEP: Final = "cluster.local/ns/bookinfo/sa/sleep"
 _NOTSLEEP: Final = "cluster.local/ns/bookinfo/sa/notsleep"
 
@@ -65,15 +58,6 @@ class Refusal:
     identity: str
     answer: str
     row: LedgerRow | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeProxy:
-    """One reference node proxy: its client, where it connects and the token it shows."""
-
-    client: ZtunnelClient
-    target: Target
-    token: Callable[[], str]
 
 
 class Demonstration:
@@ -320,53 +304,14 @@ async def demonstration(
         try:
             if running.done():
                 running.result()
-            await _ready(process)
-            proxies = {name: _proxy(process, name, clock) for name in NODES}
+            await ready(process)
+            proxies = {name: proxy_on(process, name, clock) for name in NODES}
             async with AsyncExitStack() as stack:
                 for proxy in proxies.values():
                     await stack.enter_async_context(proxy.client)
                 yield Demonstration(process, manifests, proxies, clock)
         finally:
             process.stop()
-
-
-async def _ready(process: Process) -> None:
-    """Wait until the manifests are loaded: pods have to be known before they have tokens."""
-    committed = asyncio.Event()
-    process.pipeline.graph.on_commit(lambda _: committed.set())
-    async with asyncio.timeout(_PATIENCE):
-        while process.waiting_for():
-            committed.clear()
-            await committed.wait()
-
-
-def _proxy(process: Process, node: str, clock: Clock) -> NodeProxy:
-    """Return the proxy of a node: the ztunnel pod that the manifests put there."""
-    residents = process.residents.at(NodeAccount(node, "istio-system", "ztunnel"))
-    if not residents:
-        raise LabError(f"no ztunnel runs on {node}")
-    pod = residents[0]
-    key = load_issuer_key(process.settings.data_dir)
-    request = TokenRequest(
-        account=Name(pod.namespace, pod.service_account),
-        audiences=("istio-ca",),
-        lifetime=_TOKEN_LIFETIME,
-        pod=pod.name,
-        pod_uid=pod.uid,
-        node=node,
-    )
-
-    def token() -> str:
-        return issue_token(key, request, clock)
-
-    target = Target(
-        address=f"{process.settings.bind_address}:{process.xds_port}",
-        root_certificates=process.root_file.read_bytes(),
-        server_name="localhost",
-        token=token,
-    )
-    session = Session(NodeIdentity(pod_name=pod.name, node_name=node))
-    return NodeProxy(client=ZtunnelClient(target, session, clock=clock), target=target, token=token)
 
 
 def _first_addresses_after(stream: int) -> Callable[[ZtunnelClient], bool]:
