@@ -1,7 +1,7 @@
 """What an operator asks of the authorities: an order in, kept where the leader finds it.
 
 The leader carries orders out as its rules allow; it may be another process than the one that took
-the order (docs/protocol/authorities.md AT-50).
+the order (docs/protocol/authorities.md AT-38, AT-39).
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ store, which whichever replica leads carries out, now or when it starts.
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from controlplane.ca.errors import KeyStoreError
 from controlplane.ca.file_key_store import FileKeyStore
 from controlplane.ca.journal import JournalView, StoreJournal
 from controlplane.ca.orders import find_authority, place_order
+from controlplane.ca.plugged import plugged_files
 from controlplane.cli.authority_tables import Found, rehearsal, status_document, status_text
 from controlplane.cli.databases import require_file
 from controlplane.clock import SystemClock
@@ -32,6 +33,7 @@ from controlplane.store.journal import Journal
 
 _Result = TypeVar("_Result")
 _FOLDER: Final = "ca"
+_ROOT_FILE: Final = "root-cert.pem"
 _CARRIED_OUT: Final = "The replica that leads carries it out, at its next look or when it starts."
 
 _DataDir = Annotated[
@@ -42,8 +44,7 @@ _Passphrase = Annotated[
     Path | None,
     typer.Option(
         "--passphrase-file",
-        envvar="ISTIOD_LITE_CA_PASSPHRASE_FILE",
-        help="File with the passphrase of the keys, where they have one.",
+        help="File with the passphrase of the keys, where they have one; else the setting.",
     ),
 ]
 
@@ -74,7 +75,7 @@ def status(
 
     Example: istiod-lite ca status -o json
     """
-    found = _run(_look(data_dir, passphrase_file))
+    found = _run(lambda: _look(data_dir, passphrase_file))
     now = SystemClock().now()
     if output is Output.JSON:
         typer.echo(json.dumps(status_document(found, now), indent=2))
@@ -85,10 +86,12 @@ def status(
 def root(data_dir: _DataDir = None, passphrase_file: _Passphrase = None) -> None:
     """Print the trusted roots as PEM, the longest trusted first.
 
+    Those of an authority that is given are printed as the running process wrote them. Exit code 1
+    when there are none.
+
     Example: istiod-lite ca root > root-cert.pem
     """
-    kept = _run(_kept(data_dir, passphrase_file))
-    typer.echo(bundle_pem(kept.authorities), nl=False)
+    typer.echo(_run(lambda: _roots(data_dir, passphrase_file)), nl=False)
 
 
 def rotate(
@@ -117,7 +120,7 @@ def rotate(
         raise typer.BadParameter("--hard is for roots: an intermediate never waits for long")
     tier = AuthorityTier(what.value)
     if dry_run:
-        found = _run(_look(data_dir, passphrase_file))
+        found = _run(lambda: _look(data_dir, passphrase_file))
         for line in rehearsal(found, tier, SystemClock().now(), is_hard=hard):
             typer.echo(line)
         return
@@ -125,7 +128,7 @@ def rotate(
     def ordered(orders: Orders) -> Orders:
         return replace(orders, rotates=orders.rotates | {tier}, is_hard=orders.is_hard or hard)
 
-    _run(place_order(_store(data_dir, passphrase_file), ordered))
+    _run(lambda: _place(data_dir, passphrase_file, ordered))
     typer.echo(f"A new {what} is ordered. {_CARRIED_OUT}")
 
 
@@ -145,14 +148,17 @@ def taint(
     """
 
     async def act() -> AuthorityRecord:
-        store = _store(data_dir, passphrase_file)
         kept = await _kept(data_dir, passphrase_file)
         record = find_authority(kept.authorities, authority)
         tainted = frozenset({record.authority_id})
-        await place_order(store, lambda orders: replace(orders, tainted=orders.tainted | tainted))
+        await _place(
+            data_dir,
+            passphrase_file,
+            lambda orders: replace(orders, tainted=orders.tainted | tainted),
+        )
         return record
 
-    record = _run(act())
+    record = _run(act)
     typer.echo(f"{record.tier} {record.authority_id[:8]} will be tainted. {_CARRIED_OUT}")
 
 
@@ -173,14 +179,16 @@ def resume(data_dir: _DataDir = None, passphrase_file: _Passphrase = None) -> No
 
 
 def _set_paused(data_dir: Path | None, passphrase_file: Path | None, *, is_paused: bool) -> None:
-    store = _store(data_dir, passphrase_file)
-    _run(place_order(store, lambda orders: replace(orders, is_paused=is_paused)))
+    def ordered(orders: Orders) -> Orders:
+        return replace(orders, is_paused=is_paused)
+
+    _run(lambda: _place(data_dir, passphrase_file, ordered))
     typer.echo(f"Rotation of roots is {'paused' if is_paused else 'resumed'}.")
 
 
-def _run(act: Awaitable[_Result]) -> _Result:
+def _run(act: Callable[[], Awaitable[_Result]]) -> _Result:
     async def run() -> _Result:
-        return await act
+        return await act()
 
     try:
         return asyncio.run(run())
@@ -193,8 +201,39 @@ def _folder(data_dir: Path | None) -> Path:
     return Settings().data_dir if data_dir is None else data_dir
 
 
+def _given_in() -> Path | None:
+    """Return where an authority is given from, if one is."""
+    settings = Settings()
+    if settings.istio_ca_secret is not None:
+        return settings.istio_ca_secret
+    return None if plugged_files(settings.cacerts_dir) is None else settings.cacerts_dir
+
+
 def _store(data_dir: Path | None, passphrase_file: Path | None) -> FileKeyStore:
-    return FileKeyStore(_folder(data_dir) / _FOLDER, passphrase_file=passphrase_file)
+    given = _given_in()
+    if given is not None:
+        raise KeyStoreError(f"the authority is given in {given}: whoever gave it looks after it")
+    return FileKeyStore(
+        _folder(data_dir) / _FOLDER,
+        passphrase_file=passphrase_file or Settings().key_passphrase_file,
+    )
+
+
+async def _place(
+    data_dir: Path | None, passphrase_file: Path | None, change: Callable[[Orders], Orders]
+) -> None:
+    await place_order(_store(data_dir, passphrase_file), change)
+
+
+async def _roots(data_dir: Path | None, passphrase_file: Path | None) -> str:
+    """Return the trusted roots; those of a given authority are where the process wrote them."""
+    if _given_in() is None:
+        return bundle_pem((await _kept(data_dir, passphrase_file)).authorities)
+    path = _folder(data_dir) / _ROOT_FILE
+    try:
+        return await asyncio.to_thread(path.read_text)
+    except OSError as error:
+        raise KeyStoreError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 async def _kept(data_dir: Path | None, passphrase_file: Path | None) -> KeptAuthorities:
