@@ -35,7 +35,7 @@ test-kube: setup ## what needs a real API server, found by KUBECONFIG
 
 .PHONY: check
 check: setup ## lint, types, layers, generated files
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

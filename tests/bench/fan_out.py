@@ -67,7 +67,6 @@ def run(emit: Callable[[dict[str, Any]], None], *, clients: int, rounds: int) ->
 async def _measured(
     loads: Sequence[LoadProcess], shares: Sequence[int], rounds: int, folder: Path
 ) -> dict[str, Any]:
-    from controlplane.app.serving_certificate import make_serving_certificate
     from controlplane.clock import SystemClock
     from controlplane.snapshots.scope import ADDRESS_TYPE
     from controlplane.xds.observer import SilentObserver
@@ -77,6 +76,7 @@ async def _measured(
     from tests.bench.build import build
     from tests.bench.measure import resident
     from tests.bench.mesh import a_pod
+    from tests.bench.serving_certificate import make_serving_certificate
 
     countdown = _Countdown()
 
@@ -124,10 +124,10 @@ async def _floor(
     import grpc
     import grpc.aio
 
-    from controlplane.app.serving_certificate import make_serving_certificate
     from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
     from controlplane.xds.response import own_body
     from controlplane.xds.server import SERVICE
+    from tests.bench.serving_certificate import make_serving_certificate
 
     countdown = _Countdown()
     message = b""

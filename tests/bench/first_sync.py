@@ -47,7 +47,6 @@ def run(emit: Callable[[dict[str, Any]], None], *, clients: int, small: bool) ->
 async def _measured(
     load: LoadProcess, clients: int, workloads: int, folder: Path
 ) -> dict[str, Any]:
-    from controlplane.app.serving_certificate import make_serving_certificate
     from controlplane.clock import SystemClock
     from controlplane.dataflow.collector import THRESHOLDS
     from controlplane.snapshots.catalog import Catalog
@@ -55,6 +54,7 @@ async def _measured(
     from controlplane.xds.server import Listener, XdsServer
     from controlplane.xds.settings import XdsSettings
     from controlplane.xds.tls import HotCertificate
+    from tests.bench.serving_certificate import make_serving_certificate
     from tests.support.discovery import a_workload
 
     catalog = Catalog()
