@@ -111,7 +111,7 @@ class RootCertificates:
         self._pace = pace or RootPace()
         self._applier = Applier(client, manager=MANAGER, lead=lead)
         self._queue: WorkQueue[str] = WorkQueue(
-            self._write, name="root-certificates", clock=clock, draw=draw
+            self._write, name=self.name, clock=clock, draw=draw
         )
         self._known: frozenset[str] = frozenset()
         self._version = -1
@@ -121,6 +121,11 @@ class RootCertificates:
         self._rewrites: Counter[str] = Counter()
         self._told: dict[str, tuple[int, str]] = {}
         self._to_tell: dict[str, BundleTarget | None] = {}
+
+    @property
+    def name(self) -> str:
+        """Return what it is called."""
+        return "root-certificates"
 
     @property
     def troubles(self) -> Mapping[str, Trouble]:
