@@ -110,9 +110,7 @@ class RootCertificates:
         self._draw = draw
         self._pace = pace or RootPace()
         self._applier = Applier(client, manager=MANAGER, lead=lead)
-        self._queue: WorkQueue[str] = WorkQueue(
-            self._write, name=self.name, clock=clock, draw=draw
-        )
+        self._queue: WorkQueue[str] = WorkQueue(self._write, name=self.name, clock=clock, draw=draw)
         self._known: frozenset[str] = frozenset()
         self._version = -1
         self._resynced_at: float | None = None
