@@ -34,20 +34,37 @@ def _known_as(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """All settings, with the defaults of a process without a cluster.
-
-    Times are seconds, sizes are bytes.
-    """
+    """All settings. Times are seconds, sizes are bytes."""
 
     model_config = SettingsConfigDict(
         env_prefix="ISTIOD_LITE_", frozen=True, populate_by_name=True, extra="ignore"
     )
 
-    files: Path = Field(default=Path("mesh"), description="Folder of manifests to watch.")
+    files: Path = Field(
+        default=Path("mesh"),
+        description="Folder of manifests to watch; giving one means that no cluster is looked for.",
+    )
+    cluster: Literal["auto", "none", "required"] = Field(
+        default="auto",
+        description="Run in a cluster: where one is found, never, or not without one.",
+    )
+    kubeconfig: Path | None = Field(
+        default=None,
+        description="Kubeconfig of the cluster; the pod's own files, or KUBECONFIG, when unset.",
+    )
+    context: str | None = Field(
+        default=None, description="Context of the kubeconfig; its current one when unset."
+    )
+    replicas: int = Field(
+        default=1, gt=0, description="How many replicas there may be; SQLite serves one."
+    )
     data_dir: Path = Field(
         default=Path(".istiod-lite"), description="Where keys and the database live."
     )
-    bind_address: str = Field(default="127.0.0.1", description="Address every port listens on.")
+    bind_address: str | None = Field(
+        default=None,
+        description="Address ports listen on; loopback without a cluster, every one in it.",
+    )
     xds_port: int = Field(default=15012, ge=0, le=65535, description="Discovery over TLS.")
     plaintext: bool = Field(default=False, description="Serve discovery in plaintext too.")
     plaintext_port: int = Field(
@@ -55,6 +72,12 @@ class Settings(BaseSettings):
     )
     admin_port: int = Field(
         default=15014, ge=0, le=65535, description="Health, version and metrics."
+    )
+    health_port: int = Field(
+        default=8080, ge=0, le=65535, description="Health in a cluster, where istiod has it."
+    )
+    webhook_port: int = Field(
+        default=15017, ge=0, le=65535, description="Validating webhook in a cluster."
     )
     tls_certificate: Path | None = Field(
         default=None,
@@ -194,6 +217,52 @@ class Settings(BaseSettings):
     ledger: Literal["batched", "strict"] = Field(
         default="batched",
         description="Write the ledger behind certificates, or before they leave.",
+    )
+
+    lease_name: str = Field(
+        default="istiod-lite-ca", description="Lease by which one replica of a cluster leads."
+    )
+    lease_duration: float = Field(
+        default=15.0, gt=0, description="Time others wait for a leader that says nothing."
+    )
+    lease_deadline: float = Field(
+        default=10.0, gt=0, description="Time a leader leads without renewing its Lease."
+    )
+    lease_retry: float = Field(default=2.0, gt=0, description="Time between two looks at it.")
+    respects_istiod: bool = Field(
+        default=True,
+        description="Write to a cluster only while no istiod does; off where there never was one.",
+    )
+    writes_status: bool = Field(
+        default=True,
+        validation_alias=_known_as("AMBIENT_ENABLE_STATUS"),
+        description="Write conditions to the status of services and policies.",
+    )
+    deploys_waypoints: bool = Field(
+        default=True,
+        validation_alias=_known_as("PILOT_ENABLE_AMBIENT_WAYPOINTS"),
+        description="Deploy waypoints for Gateways, and write the status of those.",
+    )
+    discovery_host: str | None = Field(
+        default=None,
+        description="Host waypoints find us at; the Service istiod of our namespace when unset.",
+    )
+    waypoint_image: str = Field(
+        default="envoyproxy/envoy:distroless-v1.40.0",
+        description="Image of waypoints, a stock Envoy.",
+    )
+    waypoint_cpu_request: str = Field(default="100m", description="CPU a waypoint asks for.")
+    waypoint_memory_request: str = Field(default="128Mi", description="Memory it asks for.")
+    waypoint_cpu_limit: str = Field(default="2", description="CPU it may use.")
+    waypoint_memory_limit: str = Field(default="1Gi", description="Memory it may use.")
+    waypoint_drain_seconds: int = Field(
+        default=20,
+        ge=0,
+        description="Time a waypoint serves after it was asked to end; 0 before Kubernetes 1.30.",
+    )
+    webhook_configuration: str | None = Field(
+        default=None,
+        description="ValidatingWebhookConfiguration to keep; named after our namespace when unset.",
     )
 
     authorization_scope: Literal["node", "full"] = Field(

@@ -57,7 +57,8 @@ class Process:
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, source: Source | None = None
     ) -> None:
-        _require_loopback(settings.bind_address)
+        self.host = settings.bind_address or "127.0.0.1"
+        _require_loopback(self.host)
         self.settings = settings
         self.started = asyncio.Event()
         self.xds_port = 0
@@ -169,7 +170,7 @@ class Process:
     async def _open(self) -> tuple[AdminServer, dict[str, Upkeep]]:
         """Open every port; return the admin server and the task that renews the certificate."""
         settings = self.settings
-        host = settings.bind_address
+        host = self.host
         bracketed = f"[{host}]" if ":" in host else host
         await self._certificates.open()
         certificate, upkeep = await self._certificate()

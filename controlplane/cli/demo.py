@@ -91,7 +91,7 @@ async def _interrupted() -> None:
 
 def _tell_where_to_look(shown: Demonstration, console: Console) -> None:
     process = shown.process
-    host = process.settings.bind_address
+    host = process.host
     for what, where in (
         ("edit the manifests in", shown.folder),
         ("discovery over TLS at", f"{host}:{process.xds_port}"),

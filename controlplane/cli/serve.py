@@ -87,7 +87,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def _announce(process: Process) -> None:
-    host = process.settings.bind_address
+    host = process.host
     log.info("manifests.watched", folder=str(process.settings.files.absolute()), cluster="none")
     log.info(
         "xds.listening",

@@ -64,7 +64,7 @@ def proxy_on(process: Process, node: str, clock: Clock) -> NodeProxy:
         return issue_token(key, request, clock)
 
     target = Target(
-        address=f"{process.settings.bind_address}:{process.xds_port}",
+        address=f"{process.host}:{process.xds_port}",
         root_certificates=process.root_file.read_bytes(),
         server_name="localhost",
         token=token,
