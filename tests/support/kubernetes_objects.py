@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 DEFINITIONS = "customresourcedefinitions"
+_NO_GENERATION = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
 class Resource(NamedTuple):
@@ -84,6 +85,10 @@ class KubernetesObjects:
     history: list[Happening] = field(default_factory=list)
     writes: int = 0
     turn: asyncio.Event = field(default_factory=asyncio.Event)
+    uids: set[str] = field(default_factory=set)
+    """Of every object there is."""
+    owned: dict[str, set[tuple[str, Key]]] = field(default_factory=dict)
+    """Plural and key of what names an owner, by the owner's uid."""
 
     def __post_init__(self) -> None:
         for each in _BUILT_IN:
@@ -111,14 +116,14 @@ class KubernetesObjects:
         if key[0]:
             metadata["namespace"] = key[0]
         had = before["metadata"] if before else {}
-        metadata["uid"] = had.get("uid") or str(uuid4())
+        metadata["uid"] = had.get("uid") or metadata.get("uid") or str(uuid4())
         metadata["creationTimestamp"] = (
             had.get("creationTimestamp")
             or metadata.get("creationTimestamp")
             or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         )
         generation = int(had.get("generation", 0))
-        is_other = before is None or before.get("spec") != after.get("spec")
+        is_other = before is None or self._judged(plural, before) != self._judged(plural, after)
         metadata["generation"] = generation + 1 if is_other else generation
         metadata["resourceVersion"] = had.get("resourceVersion", "")
         if before == after:
@@ -132,7 +137,7 @@ class KubernetesObjects:
         return after
 
     def delete(self, plural: str, key: Key) -> Json | None:
-        """Delete an object, what it owns, what is in it, and the objects of a definition."""
+        """Delete an object, what is in it, and the objects of a definition."""
         found = self.held.get(plural, {}).get(key)
         if found is None:
             return None
@@ -149,9 +154,25 @@ class KubernetesObjects:
             spec = found["spec"]
             self.resources.pop((spec["group"], spec["names"]["plural"]), None)
             self.held.pop(spec["names"]["plural"], None)
-        for other, each in list(self._dependents(plural, key, found)):
-            self.delete(other, each)
+        if plural == "namespaces":
+            inside = [(other, each) for other, held in self.held.items() for each in held]
+            for other, each in inside:
+                if each[0] == key[1]:
+                    self.delete(other, each)
         return last
+
+    def at(self, revision: int, plural: str) -> dict[Key, Json]:
+        """Return the objects as they were at ``revision``, which was not compacted."""
+        found = dict(self.held[plural])
+        for each in reversed(self.history):
+            if each.revision <= revision:
+                break
+            if each.plural == plural:
+                if each.before is None:
+                    found.pop(each.key, None)
+                else:
+                    found[each.key] = each.before
+        return found
 
     def compact(self) -> None:
         """Forget the history: whoever goes on from before now is told 410."""
@@ -176,16 +197,25 @@ class KubernetesObjects:
     def _happened(self, happening: Happening) -> None:
         self.writes += 1
         self.history.append(happening)
+        place = happening.plural, happening.key
+        if happening.before is not None:
+            self.uids.discard(happening.before["metadata"]["uid"])
+            for uid in _owners(happening.before):
+                self.owned[uid].discard(place)
+                if not self.owned[uid]:
+                    del self.owned[uid]
+        if happening.after is not None:
+            self.uids.add(happening.after["metadata"]["uid"])
+            for uid in _owners(happening.after):
+                self.owned.setdefault(uid, set()).add(place)
         self.wake()
 
-    def _dependents(self, plural: str, key: Key, owner: Json) -> Iterator[tuple[str, Key]]:
-        uid = owner["metadata"]["uid"]
-        for other, objects in self.held.items():
-            for each, document in objects.items():
-                owners = document["metadata"].get("ownerReferences", ())
-                is_inside = plural == "namespaces" and each[0] == key[1]
-                if is_inside or any(reference.get("uid") == uid for reference in owners):
-                    yield other, each
+    def _judged(self, plural: str, document: Json) -> Json:
+        """Return what a new generation comes of: all but the status in a custom resource."""
+        is_custom = any(each.is_custom for each in self.resources.values() if each.plural == plural)
+        if not is_custom:
+            return {"spec": document.get("spec")}
+        return {name: value for name, value in document.items() if name not in _NO_GENERATION}
 
     def _defined(self, definition: Json) -> None:
         spec = definition["spec"]
@@ -200,6 +230,11 @@ class KubernetesObjects:
         )
         self.resources[resource.group, resource.plural] = resource
         self.held.setdefault(resource.plural, {})
+
+
+def _owners(document: Json) -> set[str]:
+    references = document["metadata"].get("ownerReferences") or ()
+    return {each["uid"] for each in references if each.get("uid")}
 
 
 def a_definition(

@@ -149,11 +149,12 @@ async def test_definitions_make_and_unmake_kinds(server: Server) -> None:
 async def test_what_is_owned_or_inside_goes_too(server: Server) -> None:
     _, owner = await server.apply(f"{MAPS}/m", a_map())
     owned = a_map()
-    reference = {"kind": "ConfigMap", "name": "m", "uid": owner["metadata"]["uid"]}
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "m"}
+    reference["uid"] = owner["metadata"]["uid"]
     owned["metadata"] = {"name": "n", "ownerReferences": [reference]}
     await server.apply(f"{MAPS}/n", owned)
     assert (await server.ask("DELETE", f"{MAPS}/m"))[0] == 200
-    assert (await server.ask("GET", f"{MAPS}/n"))[0] == 404
+    await server.api.until(lambda: server.api.objects.get("configmaps", ("default", "n")) is None)
     await server.apply(f"{MAPS}/m", a_map())
     await server.ask("DELETE", "/api/v1/namespaces/default")
     assert (await server.ask("GET", f"{MAPS}/m"))[0] == 404
