@@ -68,6 +68,11 @@ class KindReceiver:
             events=self._events,
         )
 
+    @property
+    def path(self) -> str | None:
+        """Return where the kind is listed; None while the cluster has no such kind."""
+        return None if self._watched is None else self._watched.path
+
     def placed(self, watched: WatchedKind) -> None:
         """Learn where the kind is, and how it is read; a list follows."""
         self._watched = watched

@@ -67,6 +67,14 @@ class KubernetesSource:
         """Return how far each kind is; nothing before the source runs."""
         return tuple(receiver.state for receiver in self._receivers.values())
 
+    def path_of(self, kind: str) -> str | None:
+        """Return where ``kind`` is listed, in the version that is read.
+
+        None for one that the cluster does not have, or that is not known yet.
+        """
+        receiver = self._receivers.get(kind)
+        return None if receiver is None else receiver.path
+
     async def run(self, sink: Sink) -> None:
         """Feed ``sink`` until cancelled."""
         kinds = (*(each.kind for each in self._core), *(each.kind for each in self._custom))
