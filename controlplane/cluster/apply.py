@@ -6,7 +6,7 @@ asked, and stops nobody else (docs/protocol/leadership.md WR-1 to WR-8).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -62,6 +62,8 @@ class Outcome(StrEnum):
     """The object (of a subresource) or its namespace is not there, or is being deleted."""
     REFUSED = "refused"
     """The API server or a webhook of its finds it wrong."""
+    EXHAUSTED = "exhausted"
+    """What it would have to be given is used up."""
     UNAVAILABLE = "unavailable"
     """It could not be found out, or not be written now."""
     NOT_LEADING = "not-leading"
@@ -79,6 +81,10 @@ class Applied:
     def is_done(self) -> bool:
         """Return whether the object is as it was wanted."""
         return self.outcome in {Outcome.UNCHANGED, Outcome.WRITTEN}
+
+
+Wish = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | Applied]
+"""Decides on what there is (None: nothing): what to apply, or what came of leaving it alone."""
 
 
 class Lead(Protocol):
@@ -110,43 +116,22 @@ class Applier:
     async def apply(
         self,
         target: Target,
-        wanted: Mapping[str, Any],
+        wanted: Mapping[str, Any] | Wish,
         *,
         subresource: str = "",
         is_forced: bool = False,
     ) -> Applied:
         """Make ``target`` have the fields of ``wanted``, and none that we set before besides.
 
-        ``wanted`` is a whole object as JSON with only the fields that are ours. Without a
-        ``subresource`` an object that is not there is made. ``is_forced`` takes fields over that
-        somebody else has set; without it they are a conflict.
+        ``wanted`` is a whole object as JSON with only the fields that are ours, or decides on one
+        each time the object was looked at; a resource version in it makes a look that is stale by
+        now a conflict. Without a ``subresource`` an object that is not there is made.
+        ``is_forced`` takes fields over that somebody else has set; without it they are a conflict.
         """
-        body = json.dumps(wanted, sort_keys=True).encode()
         applied = Applied(outcome=Outcome.CONFLICT)
         for _ in range(_TRIES):
-            found = await self._send("GET", target.path)
-            if isinstance(found, Applied):
-                return found
-            refusal = refusal_in(found)
-            if refusal is not None and (refusal.status != _NOT_FOUND or subresource):
-                return self._refused(target, subresource, refusal)
-            live = _object_in(found)
-            if live is not None and self._is_applied(target, live, wanted, body, subresource):
-                return Applied(outcome=Outcome.UNCHANGED, live=live)
-            written = await self._send(
-                "PATCH",
-                _path(target, subresource),
-                body,
-                {"fieldManager": self._manager, "force": "true" if is_forced else "false"},
-            )
-            if isinstance(written, Applied):
-                return written
-            refusal = refusal_in(written)
-            if refusal is None:
-                return self._written(target, subresource, body, written)
-            applied = self._refused(target, subresource, refusal)
-            # A conflict of fields is there to stay; other conflicts are over once we look again.
-            if refusal.status != _CONFLICT or "FieldManagerConflict" in refusal.causes:
+            applied, is_stale = await self._tried(target, wanted, subresource, is_forced=is_forced)
+            if not is_stale:
                 break
         return applied
 
@@ -155,57 +140,107 @@ class Applier:
         for taken in [each for each in self._taken if each[0] == target]:
             del self._taken[taken]
 
-    def _is_applied(
+    def is_applied(
         self,
         target: Target,
         live: Mapping[str, Any],
         wanted: Mapping[str, Any],
-        body: bytes,
-        subresource: str,
+        *,
+        subresource: str = "",
     ) -> bool:
-        if self._taken.get((target, subresource)) == (sha256(body).digest(), _revision(live)):
+        """Tell whether ``live``, as the API server has it, is ``wanted`` already."""
+        if self._taken.get((target, subresource)) == (_digest(wanted), _revision(live)):
             return True
         return is_applied(live, wanted, manager=self._manager, subresource=subresource)
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        params: Mapping[str, str] | None = None,
-    ) -> Answer | Applied:
-        """Return the answer, or what came of there being none."""
-        left = self._lead.seconds_left
-        # A write that starts at the very end may arrive when others lead.
-        if left < _SHORTEST:
-            return Applied(outcome=Outcome.NOT_LEADING, message="this replica does not lead")
-        try:
-            return await self._client.request(
-                method,
-                path,
-                params=params,
-                body=body,
-                content_type=_APPLY,
-                timeout=min(_PATIENCE, left),
-            )
-        except ClusterUnavailableError as error:
-            return Applied(outcome=Outcome.UNAVAILABLE, message=str(error))
+    async def _tried(
+        self, target: Target, wanted: Mapping[str, Any] | Wish, subresource: str, *, is_forced: bool
+    ) -> tuple[Applied, bool]:
+        """Return what came of one look and one write, and whether the look was stale."""
+        found = await ask_as_leader(self._client, self._lead, "GET", target.path)
+        if isinstance(found, Applied):
+            return found, False
+        refusal = refusal_in(found)
+        if refusal is not None and (refusal.status != _NOT_FOUND or subresource):
+            return self._refused(target, subresource, refusal), False
+        live = _object_in(found)
+        asked = wanted(live) if callable(wanted) else wanted
+        if not isinstance(asked, Applied) and self._holds(target, live, asked, subresource):
+            asked = Applied(outcome=Outcome.UNCHANGED, live=live)
+        if isinstance(asked, Applied):
+            return asked, False
+        written = await ask_as_leader(
+            self._client,
+            self._lead,
+            "PATCH",
+            _path(target, subresource),
+            body=json.dumps(asked, sort_keys=True).encode(),
+            params={"fieldManager": self._manager, "force": "true" if is_forced else "false"},
+            content_type=_APPLY,
+        )
+        if isinstance(written, Applied):
+            return written, False
+        refusal = refusal_in(written)
+        if refusal is None:
+            return self._written(target, subresource, asked, written), False
+        # A conflict of fields is there to stay; other conflicts are over once we look again.
+        is_stale = refusal.status == _CONFLICT and "FieldManagerConflict" not in refusal.causes
+        return self._refused(target, subresource, refusal), is_stale
 
-    def _written(self, target: Target, subresource: str, body: bytes, answer: Answer) -> Applied:
+    def _holds(
+        self,
+        target: Target,
+        live: Mapping[str, Any] | None,
+        wanted: Mapping[str, Any],
+        subresource: str,
+    ) -> bool:
+        return live is not None and self.is_applied(target, live, wanted, subresource=subresource)
+
+    def _written(
+        self, target: Target, subresource: str, wanted: Mapping[str, Any], answer: Answer
+    ) -> Applied:
         self._forbidden.discard(_kind(target, subresource))
         live = _object_in(answer)
         if live is None:
             return Applied(outcome=Outcome.WRITTEN)
-        self._taken[target, subresource] = (sha256(body).digest(), _revision(live))
+        self._taken[target, subresource] = (_digest(wanted), _revision(live))
         return Applied(outcome=Outcome.WRITTEN, live=live)
 
     def _refused(self, target: Target, subresource: str, refusal: Refusal) -> Applied:
-        outcome = _outcome_of(refusal)
+        outcome = outcome_of(refusal)
         kind = _kind(target, subresource)
         if outcome is Outcome.FORBIDDEN and kind not in self._forbidden:
             self._forbidden.add(kind)
             _log.error("write.forbidden", kind=kind[1], object=str(target))
         return Applied(outcome=outcome, message=refusal.message or str(refusal))
+
+
+async def ask_as_leader(  # noqa: PLR0913 - a request has that many parts
+    client: ClusterClient,
+    lead: Lead,
+    method: str,
+    path: str,
+    *,
+    body: bytes | None = None,
+    params: Mapping[str, str] | None = None,
+    content_type: str = "application/json",
+) -> Answer | Applied:
+    """Return the answer, or what came of there being none."""
+    left = lead.seconds_left
+    # A write that starts at the very end may arrive when others lead.
+    if left < _SHORTEST:
+        return Applied(outcome=Outcome.NOT_LEADING, message="this replica does not lead")
+    try:
+        return await client.request(
+            method,
+            path,
+            params=params,
+            body=body,
+            content_type=content_type,
+            timeout=min(_PATIENCE, left),
+        )
+    except ClusterUnavailableError as error:
+        return Applied(outcome=Outcome.UNAVAILABLE, message=str(error))
 
 
 def _path(target: Target, subresource: str) -> str:
@@ -216,7 +251,8 @@ def _kind(target: Target, subresource: str) -> tuple[str, str]:
     return target.api_version, target.plural + (f"/{subresource}" if subresource else "")
 
 
-def _outcome_of(refusal: Refusal) -> Outcome:
+def outcome_of(refusal: Refusal) -> Outcome:
+    """Return what came of asking for what the API server would not do."""
     match refusal.status:
         case 403:
             # A namespace that is being deleted takes nothing new and says so with this status.
@@ -239,6 +275,12 @@ def _object_in(answer: Answer) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _digest(wanted: Mapping[str, Any]) -> bytes:
+    """Return what tells one wish from another, at whatever version it was made up."""
+    metadata = {**(wanted.get("metadata") or {}), "resourceVersion": None}
+    return sha256(json.dumps({**wanted, "metadata": metadata}, sort_keys=True).encode()).digest()
 
 
 def _revision(live: Mapping[str, Any]) -> str:
