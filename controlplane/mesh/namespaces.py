@@ -15,6 +15,7 @@ from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import (
     AuthorizationPolicy,
     PeerAuthentication,
+    RequestAuthentication,
     ServiceEntry,
     WorkloadEntry,
 )
@@ -47,6 +48,7 @@ class Membership:
     workload_entries: Collection[Name, WorkloadEntry]
     authorization_policies: Collection[Name, AuthorizationPolicy]
     peer_authentications: Collection[Name, PeerAuthentication]
+    request_authentications: Collection[Name, RequestAuthentication]
     configured: Collection[Name, MeshConfig]
     memberships: Collection[Name, bool]
     discovery: Collection[Name, tuple[LabelSelector, ...]]
@@ -113,6 +115,9 @@ def build_membership(graph: Graph, manifests: Manifests, settings: MeshSettings)
         workload_entries=revised("workload entries", manifests.workload_entries),
         authorization_policies=revised("authorization policies", manifests.authorization_policies),
         peer_authentications=revised("peer authentications", manifests.peer_authentications),
+        request_authentications=revised(
+            "request authentications", manifests.request_authentications
+        ),
         configured=manifests.mesh_config,
         memberships=memberships,
         discovery=discovery,

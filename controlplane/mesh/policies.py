@@ -1,22 +1,28 @@
 """Policies on the graph: which exist, who lists them, and what users are told about them.
 
-AuthorizationPolicies, PeerAuthentications and waypoints come in; every ``Authorization`` of the
-mesh goes out, with conditions and problems. The rules for workloads ask ``policies_of`` once per
-set of labels and ``waypoint_policies_of`` per workload; ``controlplane.mesh.scopes`` and the
-encoder continue from the authorizations. docs/protocol/policies.md.
+AuthorizationPolicies, PeerAuthentications, RequestAuthentications and waypoints come in; every
+``Authorization`` of the mesh goes out, with conditions and problems. The rules for workloads ask
+``policies_of`` once per set of labels and ``waypoint_policies_of`` per workload;
+``controlplane.mesh.scopes`` and the encoder continue from the authorizations.
+docs/protocol/policies.md.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controlplane.dataflow import Collection, Fetch, Graph
-from controlplane.manifests.istio import AuthorizationPolicy
+from controlplane.manifests.istio import AuthorizationPolicy, RequestAuthentication
 from controlplane.mesh.authorization import Translation, translate_authorization
 from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.peer_policies import Peers, build_peers, peer_policies_of
 from controlplane.mesh.policy_conditions import authorization_problems, ztunnel_condition
-from controlplane.mesh.policy_targets import Targets, target_problems, waypoint_condition
+from controlplane.mesh.policy_targets import (
+    TargetingPolicy,
+    Targets,
+    target_problems,
+    waypoint_condition,
+)
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.root_namespace import RootNamespace, build_root_namespace
 from controlplane.mesh.selectors import Pairs, Selectors, build_selectors
@@ -41,7 +47,7 @@ class SelectingPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What became of one AuthorizationPolicy: what is sent, and what its author is told."""
+    """What became of one policy: what is sent, and what its author is told."""
 
     authorization: Authorization | None
     selector: Pairs | None
@@ -115,15 +121,7 @@ def build_policies(
 
     def judge(fetch: Fetch, policy: AuthorizationPolicy) -> Judgement:
         if policy.target_references:
-            outcomes = tuple(
-                targets.outcome(fetch, policy, reference) for reference in policy.target_references
-            )
-            return Judgement(
-                authorization=None,
-                selector=None,
-                conditions=(waypoint_condition(policy, outcomes),),
-                problems=target_problems(policy, outcomes),
-            )
+            return _targeted(fetch, targets, policy)
         translation = translate_authorization(
             policy,
             root_namespace=root.of(fetch),
@@ -133,6 +131,13 @@ def build_policies(
 
     judgements = graph.derive(
         "authorization policy judgements", membership.authorization_policies, judge
+    )
+
+    def judge_request(fetch: Fetch, policy: RequestAuthentication) -> Judgement | None:
+        return _targeted(fetch, targets, policy) if policy.target_references else None
+
+    requests = graph.derive(
+        "request authentication judgements", membership.request_authentications, judge_request
     )
     peers = build_peers(graph, membership, root)
     admissions = None
@@ -151,16 +156,33 @@ def build_policies(
             *(() if admissions is None else (admissions.authorizations,)),
             translated,
         ),
-        conditions=graph.derive_many("policy conditions", judgements, _conditions),
+        conditions=graph.union(
+            "policy conditions",
+            graph.derive_many("authorization policy conditions", judgements, _conditions),
+            graph.derive_many("request authentication conditions", requests, _conditions),
+        ),
         problems=graph.union(
             "policy problems",
             graph.derive_many("authorization policy problems", judgements, _problems),
+            graph.derive_many("request authentication problems", requests, _problems),
             peers.problems,
         ),
         root_namespace=root,
         selecting=build_selectors(graph, "selecting authorization policies", selecting),
         peers=peers,
         admissions=admissions,
+    )
+
+
+def _targeted(fetch: Fetch, targets: Targets, policy: TargetingPolicy) -> Judgement:
+    outcomes = tuple(
+        targets.outcome(fetch, policy, reference) for reference in policy.target_references
+    )
+    return Judgement(
+        authorization=None,
+        selector=None,
+        conditions=(waypoint_condition(policy, outcomes),),
+        problems=target_problems(policy, outcomes),
     )
 
 

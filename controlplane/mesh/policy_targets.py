@@ -1,7 +1,8 @@
-"""Whether the targets that an AuthorizationPolicy names have a waypoint to enforce it.
+"""Whether the targets that a policy names have a waypoint to enforce it.
 
-A policy with target references comes in; its ``WaypointAccepted`` condition and the problem of
-each target that is not bound go out. ztunnel is never sent such a policy.
+An AuthorizationPolicy or RequestAuthentication with target references comes in; its
+``WaypointAccepted`` condition and the problem of each target that is not bound go out. ztunnel is
+never sent such a policy.
 docs/protocol/policies.md ST-n.
 """
 
@@ -10,7 +11,11 @@ from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch
 from controlplane.manifests.gateway import GatewayClass
-from controlplane.manifests.istio import AuthorizationPolicy, TargetReference
+from controlplane.manifests.istio import (
+    AuthorizationPolicy,
+    RequestAuthentication,
+    TargetReference,
+)
 from controlplane.mesh.binding import ServiceSubject, bind_service
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
@@ -23,6 +28,10 @@ WAYPOINT_MANAGER: Final = "istio-ambient-waypoint-policy"
 MESH_CONTROLLER: Final = "istio.io/mesh-controller"
 
 ACCEPTED: Final = "Accepted"
+
+TargetingPolicy = AuthorizationPolicy | RequestAuthentication
+"""What may name targets, for a waypoint to enforce."""
+
 _NOT_FOUND = "TargetNotFound"
 _INVALID = "Invalid"
 _NOT_BOUND = "not bound"
@@ -50,7 +59,7 @@ class Targets:
     gateway_classes: Collection[Name, GatewayClass]
 
     def outcome(
-        self, fetch: Fetch, policy: AuthorizationPolicy, reference: TargetReference
+        self, fetch: Fetch, policy: TargetingPolicy, reference: TargetReference
     ) -> TargetOutcome:
         """Return whether ``reference`` of ``policy`` is bound, and to what, or why not."""
         key = target_key(policy, reference)
@@ -62,7 +71,7 @@ class Targets:
             case "Service" | "ServiceEntry":
                 return self._service(fetch, reference.kind, key)
             case "GatewayClass":
-                return self._gateway_class(fetch, key)
+                return self._gateway_class(fetch, policy.kind, key)
             case _:
                 return TargetOutcome("unknown", _NOT_BOUND)
 
@@ -81,13 +90,12 @@ class Targets:
             return TargetOutcome("AncestorNotBound", f"{kind} {key} is not bound to a waypoint")
         return TargetOutcome(ACCEPTED, f"bound to {waypoint}")
 
-    def _gateway_class(self, fetch: Fetch, key: Name) -> TargetOutcome:
+    def _gateway_class(self, fetch: Fetch, kind: str, key: Name) -> TargetOutcome:
         root = self.membership.mesh_config(fetch).root_namespace
         if key.namespace != root:
             return TargetOutcome(
                 _INVALID,
-                f"AuthorizationPolicy must be in the root namespace `{root}` when referencing a "
-                "GatewayClass",
+                f"{kind} must be in the root namespace `{root}` when referencing a GatewayClass",
             )
         gateway_class = fetch.one(self.gateway_classes, Name("", key.name))
         if gateway_class is None:
@@ -100,14 +108,12 @@ class Targets:
         return TargetOutcome(ACCEPTED, f"bound to {key.name}")
 
 
-def target_key(policy: AuthorizationPolicy, reference: TargetReference) -> Name:
+def target_key(policy: TargetingPolicy, reference: TargetReference) -> Name:
     """Return the name of a target; without a namespace it is in the policy's own."""
     return Name(reference.namespace or policy.metadata.namespace, reference.name)
 
 
-def waypoint_condition(
-    policy: AuthorizationPolicy, outcomes: tuple[TargetOutcome, ...]
-) -> Condition:
+def waypoint_condition(policy: TargetingPolicy, outcomes: tuple[TargetOutcome, ...]) -> Condition:
     """Return the one condition of ``policy`` for the outcomes of its target references."""
     if len(outcomes) == 1:
         reason, message = outcomes[0]
@@ -133,7 +139,7 @@ def waypoint_condition(
 
 
 def target_problems(
-    policy: AuthorizationPolicy, outcomes: tuple[TargetOutcome, ...]
+    policy: TargetingPolicy, outcomes: tuple[TargetOutcome, ...]
 ) -> tuple[Problem, ...]:
     """Return one problem for each target that no waypoint enforces the policy for."""
     return tuple(

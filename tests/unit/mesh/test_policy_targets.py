@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from controlplane.manifests.gateway import AllowedNamespaces, Listener
-from controlplane.manifests.istio import TargetReference
+from controlplane.manifests.istio import RequestAuthentication, TargetReference
 from controlplane.manifests.mesh_config import MeshConfig, ServiceEntryVisibility
+from controlplane.model.names import ObjectReference
 from tests.support.builders import (
     a_gateway,
     a_gateway_class,
@@ -12,6 +13,7 @@ from tests.support.builders import (
     a_service_entry,
     a_waypoint,
     an_authorization_policy,
+    some_metadata,
 )
 from tests.support.policies import PolicyRig
 
@@ -172,3 +174,37 @@ def test_the_condition_follows_the_target() -> None:
     assert rig.problems() == []
     rig.remove(waypoint)
     assert not rig.condition(WAYPOINT).status
+
+
+def _request(*targets: TargetReference, **metadata: Any) -> RequestAuthentication:
+    return RequestAuthentication(
+        metadata=some_metadata("tokens", **metadata), target_references=targets
+    )
+
+
+@pytest.mark.proves("ST-10")
+def test_a_request_authentication_with_targets_is_told_like_a_policy() -> None:
+    key = (ObjectReference("RequestAuthentication", "default", "tokens"), WAYPOINT)
+    rig = PolicyRig(_request(GATEWAY, generation=3))
+    condition = rig.policies.conditions.get(key)
+    assert condition is not None
+    assert (condition.status, condition.reason) == (False, "TargetNotFound")
+    assert rig.problems() == [("policy.target-not-bound", "spec.targetRefs[0]")]
+    rig.put(a_waypoint())
+    condition = rig.policies.conditions.get(key)
+    assert condition is not None
+    assert (condition.status, condition.message) == (True, "bound to default/waypoint")
+    assert condition.manager == "istio-ambient-waypoint-policy"
+    assert condition.observed_generation == 3
+    rig.put(_request(CLASS))
+    condition = rig.policies.conditions.get(key)
+    assert condition is not None
+    assert condition.message.startswith("RequestAuthentication must be in the root namespace")
+    assert rig.sent() == []
+
+
+@pytest.mark.refutes("ST-10")
+def test_a_request_authentication_for_nobody_of_ours_is_told_nothing() -> None:
+    assert len(PolicyRig(_request()).policies.conditions) == 0
+    other = _request(GATEWAY, labels={"istio.io/rev": "canary"})
+    assert len(PolicyRig(other, revision="stable").policies.conditions) == 0
