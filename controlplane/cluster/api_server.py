@@ -5,7 +5,6 @@ credentials; requests go over its HTTP library without its models, so that answe
 Both are imported only when a cluster is opened: a process without one never pays for them.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from controlplane.clock import Clock, SystemClock
 from controlplane.cluster.client import Answer
+from controlplane.cluster.credentials import Credentials
 from controlplane.cluster.errors import (
     ClusterConfigurationError,
     ClusterRefusedError,
@@ -27,6 +28,8 @@ _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _LONGEST_REFUSAL: Final = 64 * 1024
 _READ: Final = 1024 * 1024
+_LONGEST_WAIT: Final = 60.0
+_UNKNOWN: Final = 401
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,31 +66,27 @@ class ClusterLocation:
 class ApiServer:
     """A ``ClusterClient`` on connections to one API server; made by ``open_cluster``.
 
-    ``configuration`` is the kubernetes package's, already filled. ``idle_seconds`` is how long a
-    watch may be silent: bookmarks come about once a minute, so a longer silence is a dead
-    connection that nobody closed.
+    ``idle_seconds`` is how long a watch may be silent: bookmarks come about once a minute, so a
+    longer silence is a dead connection that nobody closed.
     """
 
     def __init__(
-        self, configuration: Any, *, idle_seconds: float = 150.0, connect_seconds: float = 10.0
+        self,
+        credentials: Credentials,
+        *,
+        idle_seconds: float = 150.0,
+        connect_seconds: float = 10.0,
     ) -> None:
         import aiohttp
-        from kubernetes.aio.client.rest import RESTClientObject
-        from kubernetes.aio.config import ConfigException
 
-        self._configuration = configuration
-        self._host = str(configuration.host).rstrip("/")
+        self._credentials = credentials
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        # The configuration is read again when credentials are refreshed.
-        self._failures = (aiohttp.ClientError, OSError, TimeoutError, ConfigException)
+        self._failures = (aiohttp.ClientError, OSError, TimeoutError)
         self._timeout = aiohttp.ClientTimeout
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                # Watches hold a connection each and are as many as there are kinds.
-                limit=0,
-                ssl=RESTClientObject(configuration).ssl_context,
-            ),
+            # Watches hold a connection each and are as many as there are kinds.
+            connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=_READ,
             headers={"accept": "application/json", "user-agent": "istiod-lite"},
         )
@@ -108,19 +107,21 @@ class ApiServer:
     ) -> Answer:
         """Return the answer, whatever its status; raises ClusterUnavailableError."""
         with self._unavailable():
-            headers = await self._credentials()
+            headers = await self._credentials.headers()
             if body is not None:
                 headers["content-type"] = content_type
             async with self._session.request(
                 method,
-                self._host + path,
+                self._credentials.host + path,
                 params=params,
                 data=body,
                 headers=headers,
                 timeout=self._timeout(total=timeout),
-                **self._way(),
+                ssl=self._credentials.trust,
+                **self._credentials.way,
             ) as answer:
-                return Answer(answer.status, await answer.read())
+                self._judge(answer.status)
+                return Answer(answer.status, await answer.read(), _retry_after(answer))
 
     async def stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a watch; see ``ClusterClient``."""
@@ -128,37 +129,26 @@ class ApiServer:
             total=None, sock_connect=self._connect_seconds, sock_read=self._idle_seconds
         )
         with self._unavailable():
+            headers = await self._credentials.headers()
             async with self._session.get(
-                self._host + path,
+                self._credentials.host + path,
                 params=params,
-                headers=await self._credentials(),
+                headers=headers,
                 timeout=timeout,
-                **self._way(),
+                ssl=self._credentials.trust,
+                **self._credentials.way,
             ) as answer:
                 if answer.status != 200:
+                    self._judge(answer.status)
                     await answer.content.read(_LONGEST_REFUSAL)
-                    raise ClusterRefusedError(answer.status)
+                    raise ClusterRefusedError(answer.status, retry_after=_retry_after(answer))
                 yield b""
                 async for line in _lines(answer):
                     yield line
 
-    async def _credentials(self) -> dict[str, str]:
-        """Return the headers that say who we are, refreshed where they are about to expire."""
-        configuration = self._configuration
-        token = await configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            return {"authorization": token}
-        if configuration.username:
-            return {"authorization": configuration.get_basic_auth_token()}
-        return {}
-
-    def _way(self) -> dict[str, Any]:
-        way: dict[str, Any] = {}
-        if self._configuration.proxy:
-            way["proxy"] = self._configuration.proxy
-        if self._configuration.tls_server_name:
-            way["server_hostname"] = self._configuration.tls_server_name
-        return way
+    def _judge(self, status: int) -> None:
+        if status == _UNKNOWN:
+            self._credentials.doubted()
 
     @contextmanager
     def _unavailable(self) -> Iterator[None]:
@@ -172,12 +162,29 @@ class ApiServer:
             raise ClusterUnavailableError(_sentence(error)) from None
 
 
-async def open_cluster(location: ClusterLocation, *, idle_seconds: float = 150.0) -> ApiServer:
+async def open_cluster(
+    location: ClusterLocation, *, idle_seconds: float = 150.0, clock: Clock | None = None
+) -> ApiServer:
     """Return a client of the cluster at ``location``, not connected yet; close it in the end.
 
     Raises:
         ClusterConfigurationError: the configuration is missing or unusable.
     """
+    configuration = await _configuration(location)
+    try:
+        credentials = Credentials(
+            configuration,
+            clock=clock or SystemClock(),
+            read=lambda: _configuration(location),
+            files=(_token_file(),) if location.is_in_pod else location.files(),
+        )
+    except (OSError, ValueError) as error:
+        raise _unusable(error) from None
+    return ApiServer(credentials, idle_seconds=idle_seconds)
+
+
+async def _configuration(location: ClusterLocation) -> Any:
+    """Return what the files at ``location`` say now; raises ClusterConfigurationError."""
     import yaml
     from kubernetes.aio import config
     from kubernetes.aio.client import Configuration
@@ -186,43 +193,35 @@ async def open_cluster(location: ClusterLocation, *, idle_seconds: float = 150.0
     configuration = Configuration()
     try:
         if location.is_in_pod:
-            package.load_incluster_config(configuration)
+            package.load_incluster_config(configuration, try_refresh_token=False)
         else:
             files = os.pathsep.join(str(path) for path in location.files())
-            loader = await package.load_kube_config(
+            await package.load_kube_config(
                 files, location.context, configuration, persist_config=False
             )
-            configuration.refresh_api_key_hook = _refreshing(loader)
-        return ApiServer(configuration, idle_seconds=idle_seconds)
     except config.ConfigException as error:
         raise ClusterConfigurationError(str(error)) from None
     # The package raises whatever its parsers raise for a file that is not what it should be, and
     # those quote what they read: only the sort of the error is told, the file may hold a token.
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise ClusterConfigurationError(
-            f"the configuration is unusable: {type(error).__name__}"
-        ) from None
+        raise _unusable(error) from None
+    return configuration
 
 
-def _refreshing(loader: Any) -> Any:
-    """Return what renews the token of a kubeconfig: its file or its plugin is asked again.
-
-    At most once a minute, because a plugin is a program that is started for it.
-    """
-    loop = asyncio.get_running_loop()
-    due = loop.time() + _REFRESH_SECONDS
-
-    async def refresh(configuration: Any) -> None:
-        nonlocal due
-        if loop.time() < due:
-            return
-        due = loop.time() + _REFRESH_SECONDS
-        await loader.load_and_set(configuration)
-
-    return refresh
+def _unusable(error: BaseException) -> ClusterConfigurationError:
+    return ClusterConfigurationError(f"the configuration is unusable: {type(error).__name__}")
 
 
-_REFRESH_SECONDS: Final = 60.0
+def _token_file() -> Path:
+    from kubernetes.aio.config import incluster_config
+
+    return Path(incluster_config.SERVICE_TOKEN_FILENAME)
+
+
+def _retry_after(answer: "aiohttp.ClientResponse") -> float:
+    """Return the seconds that the API server asks us to wait, 0.0 where it does not say."""
+    text = answer.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_WAIT) if text.isascii() and text.isdigit() else 0.0
 
 
 async def _lines(answer: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:

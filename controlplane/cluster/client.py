@@ -5,10 +5,11 @@ from typing import NamedTuple, Protocol
 
 
 class Answer(NamedTuple):
-    """One answer of the API server."""
+    """One answer of the API server; ``retry_after`` are the seconds it asks us to wait, or 0."""
 
     status: int
     body: bytes
+    retry_after: float = 0.0
 
 
 class ClusterClient(Protocol):

@@ -13,26 +13,37 @@ from controlplane.errors import IstiodLiteError
 
 
 class ClusterError(IstiodLiteError):
-    """Root of this package."""
+    """Root of this package.
+
+    ``is_passing`` tells that the API server is away, too busy or unwell, and not against us: the
+    same question may be answered in a moment.
+    """
 
     code = "cluster"
+    is_passing: bool = False
 
 
 class ClusterUnavailableError(ClusterError):
     """The API server cannot be reached, or does not answer in time."""
 
     code = "cluster-unavailable"
+    is_passing = True
 
 
 class ClusterRefusedError(ClusterError):
-    """The API server answered with ``status`` and, where it gave one, a word of a ``reason``."""
+    """The API server answered with ``status`` and, where it gave one, a word of a ``reason``.
+
+    ``retry_after`` are the seconds it asks us to wait, or 0.
+    """
 
     code = "cluster-refused"
 
-    def __init__(self, status: int, reason: str = "") -> None:
+    def __init__(self, status: int, reason: str = "", *, retry_after: float = 0.0) -> None:
         super().__init__(f"HTTP status {status}" + (f", {reason}" if reason else ""))
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
+        self.is_passing = status == 429 or status >= 500
 
 
 class ClusterAnswerError(ClusterError):

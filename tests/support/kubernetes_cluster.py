@@ -7,7 +7,9 @@ from typing import Any
 import yaml
 from kubernetes.aio.client import Configuration
 
+from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ApiServer
+from controlplane.cluster.credentials import Credentials
 from controlplane.manifests.reading import MESH_CONFIG, Identity
 from controlplane.sources.kubernetes.backoff import Waits
 from controlplane.sources.kubernetes.following import FollowSettings
@@ -29,7 +31,7 @@ QUICK = KubernetesSettings(
 async def client_of(api: KubernetesApi, **settings: Any) -> AsyncIterator[ApiServer]:
     configuration = Configuration()
     configuration.host = api.url
-    client = ApiServer(configuration, **settings)
+    client = ApiServer(Credentials(configuration, clock=SystemClock()), **settings)
     try:
         yield client
     finally:

@@ -35,6 +35,14 @@ class Definitions:
         self._is_known = False
         self._turn = asyncio.Event()
 
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there was one whole list."""
+        return self._is_known
+
+    def __len__(self) -> int:
+        return len(self._found)
+
     async def known(self) -> None:
         """Wait until there was one whole list."""
         while not self._is_known:

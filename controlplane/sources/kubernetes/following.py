@@ -123,10 +123,16 @@ class Follower:
                 await self._clock.sleep(self._backoff.failed(self._settings.unavailable))
             except (ClusterError, NotUnderstoodError) as error:
                 receiver.troubled(error)
-                waits = self._settings.refused
-                if isinstance(error, ClusterUnavailableError):
-                    waits = self._settings.unavailable
-                await self._clock.sleep(self._backoff.failed(waits))
+                await self._clock.sleep(self._wait(error))
+
+    def _wait(self, error: ClusterError | NotUnderstoodError) -> float:
+        """Return the seconds until the next try: no fewer than the API server asks for."""
+        waits, least = self._settings.refused, 0.0
+        if isinstance(error, ClusterRefusedError):
+            least = error.retry_after
+        if isinstance(error, ClusterError) and error.is_passing:
+            waits = self._settings.unavailable
+        return max(self._backoff.failed(waits), least)
 
     async def _list(self, receiver: Receiver) -> None:
         """Hand over everything there is; remember the version it was read at."""
@@ -160,7 +166,7 @@ class Follower:
             self._is_paged = False
             raise _StaleError
         if answer.status != _OK:
-            raise ClusterRefusedError(answer.status)
+            raise ClusterRefusedError(answer.status, retry_after=answer.retry_after)
         return read_page(answer.body)
 
     async def _watch(self, receiver: Receiver) -> None:

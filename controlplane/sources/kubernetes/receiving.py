@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.clock import Clock
-from controlplane.cluster.errors import ClusterError, ClusterUnavailableError
+from controlplane.cluster.errors import ClusterError
 from controlplane.model.problem import Problem, Severity
 from controlplane.sources.kubernetes.kinds import WatchedKind
 from controlplane.sources.kubernetes.objects import Objects
@@ -128,7 +128,9 @@ class KindReceiver:
 
     def troubled(self, error: ClusterError | NotUnderstoodError) -> None:
         """Take note that the kind cannot be read for now."""
-        if isinstance(error, ClusterUnavailableError):
+        if isinstance(error, NotUnderstoodError):
+            self._troubled("kubernetes.not-understood", str(error))
+        elif error.is_passing:
             since = self._troubled_since
             waited = 0.0 if since is None else self._clock.monotonic() - since
             self._troubled(
@@ -136,8 +138,6 @@ class KindReceiver:
                 f"the API server is away ({error})",
                 is_told=waited >= self._patience,
             )
-        elif isinstance(error, NotUnderstoodError):
-            self._troubled("kubernetes.not-understood", str(error))
         else:
             self._troubled("kubernetes.refused", f"the API server refuses to give them ({error})")
 

@@ -6,7 +6,7 @@ once every kind was handed over or is known not to exist. Rules: docs/protocol/c
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.clock import Clock, SystemClock
@@ -60,12 +60,33 @@ class KubernetesSource:
         self._core = core_kinds(self._settings.system_namespace)
         self._custom = custom_kinds()
         self._receivers: dict[str, KindReceiver] = {}
+        self._custom_names = {each.kind for each in self._custom}
         self._waiting: set[str] = set()
+        self._definitions: Definitions | None = None
+        self._troubles: KindReceiver | None = None
 
     @property
     def states(self) -> tuple[KindState, ...]:
-        """Return how far each kind is; nothing before the source runs."""
-        return tuple(receiver.state for receiver in self._receivers.values())
+        """Return how far each kind is, definitions of kinds first; nothing before the source runs.
+
+        A custom kind that waits for the definitions says so, and why they cannot be read.
+        """
+        if self._definitions is None or self._troubles is None:
+            return ()
+        known = self._definitions.is_known
+        definitions = replace(
+            self._troubles.state,
+            objects=len(self._definitions),
+            is_synced=known,
+            is_present=True,
+            is_current=known and not self._troubles.state.trouble,
+        )
+        return definitions, *(
+            replace(found, trouble=f"its definition is not known: {definitions.trouble}")
+            if definitions.trouble and not known and found.kind in self._custom_names
+            else found
+            for found in (each.state for each in self._receivers.values())
+        )
 
     def path_of(self, kind: str) -> str | None:
         """Return where ``kind`` is listed, in the version that is read.
@@ -84,6 +105,7 @@ class KubernetesSource:
         definitions = Definitions(
             frozenset(each.definition for each in self._custom), _troubled_in(problems)
         )
+        self._definitions, self._troubles = definitions, problems
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follower(DEFINITIONS_PATH, {}).run(definitions))
             for watched in self._core:

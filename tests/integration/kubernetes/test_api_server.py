@@ -19,7 +19,12 @@ from cryptography.x509.oid import NameOID
 from kubernetes.aio.config import incluster_config
 
 from controlplane.cluster.api_server import ApiServer, ClusterLocation, open_cluster
-from controlplane.cluster.errors import ClusterConfigurationError, ClusterUnavailableError
+from controlplane.cluster.errors import (
+    ClusterConfigurationError,
+    ClusterRefusedError,
+    ClusterUnavailableError,
+)
+from tests.support.authority_stores import ToldClock
 from tests.support.kubernetes_api import KubernetesApi
 
 
@@ -150,6 +155,7 @@ async def test_a_server_of_another_authority_is_not_talked_to(tmp_path: Path, ke
         assert api.asked == []
 
 
+@pytest.mark.proves("KS-18")
 async def test_a_pod_reads_its_token_again(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,39 +163,122 @@ async def test_a_pod_reads_its_token_again(
     token.write_text("t1")
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(keys.root))
+    clock = ToldClock()
     async with KubernetesApi(tls=keys.server(), token="t1") as api:
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
         assert ClusterLocation().is_in_pod
-        client = await open_cluster(ClusterLocation())
+        client = await open_cluster(ClusterLocation(), clock=clock)
+
+        async def status() -> int:
+            clock.time += dt.timedelta(seconds=2)
+            return (await client.request("GET", "/version")).status
+
         try:
-            assert (await client.request("GET", "/version")).status == 200
+            assert await status() == 200
             api.token = "t2"
             token.write_text("t2")
-            later = dt.datetime.now() + dt.timedelta(minutes=2)  # noqa: DTZ005 - as the package does
-            monkeypatch.setattr(incluster_config, "datetime", _Later(later))
-            assert (await client.request("GET", "/version")).status == 200
+            assert await status() == 200
             token.write_text("")
-            monkeypatch.setattr(
-                incluster_config, "datetime", _Later(later + dt.timedelta(minutes=2))
-            )
-            with pytest.raises(ClusterUnavailableError):
-                await client.request("GET", "/version")
+            assert await status() == 200
+            api.token = "t3"
+            assert await status() == 401
+            token.write_text("t3")
+            assert await status() == 200
         finally:
             await client.close()
 
 
-class _Later:
-    """The module ``datetime`` at another time."""
+@pytest.mark.proves("KS-18")
+async def test_a_kubeconfig_that_is_rewritten_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = Keys(tmp_path / "old"), Keys(tmp_path / "new")
+    path, clock = tmp_path / "config", ToldClock()
 
-    timedelta = dt.timedelta
+    def write(url: str, its: Keys) -> None:
+        cluster = {"certificate-authority": str(its.root)}
+        user = {"client-certificate": str(its.certificate), "client-key": str(its.key)}
+        kubeconfig(path, url, cluster, user)
 
-    def __init__(self, now: dt.datetime) -> None:
-        self.datetime = self
-        self._now = now
+    async def status(client: ApiServer) -> int:
+        clock.time += dt.timedelta(seconds=2)
+        return (await client.request("GET", "/version")).status
 
-    def now(self) -> dt.datetime:
-        return self._now
+    async with (
+        KubernetesApi(tls=old.server(asks_clients=True)) as first,
+        KubernetesApi(tls=new.server(asks_clients=True)) as second,
+    ):
+        write(first.url, old)
+        client = await open_cluster(ClusterLocation(kubeconfig=path), clock=clock)
+        try:
+            assert await status(client) == 200
+            write(second.url, new)
+            await first.stop()
+            assert await status(client) == 200
+        finally:
+            await client.close()
+
+
+@pytest.mark.proves("KS-18")
+async def test_a_certificate_that_is_replaced_in_place_is_used(tmp_path: Path, keys: Keys) -> None:
+    mine = tmp_path / "mine"
+    (tmp_path / "other").mkdir()
+    mine.mkdir()
+    other, clock = Keys(tmp_path / "other"), ToldClock()
+    used = {"client-certificate": str(mine / "tls.pem"), "client-key": str(mine / "tls.key")}
+    async with KubernetesApi(tls=keys.server(asks_clients=True)) as api:
+        cluster = {"certificate-authority": str(keys.root)}
+        path = kubeconfig(tmp_path / "config", api.url, cluster, used)
+        for name in ("tls.pem", "tls.key"):
+            (mine / name).write_bytes((tmp_path / "other" / name).read_bytes())
+        client = await open_cluster(ClusterLocation(kubeconfig=path), clock=clock)
+        try:
+            with pytest.raises(ClusterUnavailableError):
+                await client.request("GET", "/version")
+            # Its key is not there yet: the two do not fit, and nothing changes.
+            (mine / "tls.pem").write_bytes(keys.certificate.read_bytes())
+            clock.time += dt.timedelta(seconds=2)
+            with pytest.raises(ClusterUnavailableError):
+                await client.request("GET", "/version")
+            (mine / "tls.key").write_bytes(keys.key.read_bytes())
+            clock.time += dt.timedelta(seconds=2)
+            assert (await client.request("GET", "/version")).status == 200
+        finally:
+            await client.close()
+    assert other.key.read_bytes() != (mine / "tls.key").read_bytes()
+
+
+@pytest.mark.refutes("KS-18")
+async def test_half_a_kubeconfig_changes_nothing(tmp_path: Path) -> None:
+    clock = ToldClock()
+    async with KubernetesApi(token="t1") as api:
+        path = kubeconfig(tmp_path / "config", api.url, {}, {"token": "t1"})
+        whole = path.read_text()
+        client = await open_cluster(ClusterLocation(kubeconfig=path), clock=clock)
+        try:
+            for text in (whole[:40], "", "{", whole.replace("t1", "t2")[:-20]):
+                path.write_text(text)
+                clock.time += dt.timedelta(seconds=2)
+                assert (await client.request("GET", "/version")).status == 200
+        finally:
+            await client.close()
+
+
+async def test_how_long_a_busy_server_asks_to_wait_is_told(tmp_path: Path) -> None:
+    async with KubernetesApi() as api:
+        path = kubeconfig(tmp_path / "config", api.url, {}, {})
+        client = await open_cluster(ClusterLocation(kubeconfig=path))
+        api.fail("list", "pods", 429)
+        api.fail("watch", "pods", 429)
+        try:
+            answer = await client.request("GET", "/api/v1/pods")
+            assert (answer.status, answer.retry_after) == (429, 1.0)
+            with pytest.raises(ClusterRefusedError) as refused:
+                await anext(client.stream("/api/v1/pods", {"watch": "true"}))
+            assert refused.value.retry_after == 1.0
+        finally:
+            await client.close()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def running(
             world = World(api, source, sink)
             if is_synced:
                 await sink.until(lambda sink: sink.synced_times == 1)
-                await api.until(lambda: api.watches == len(source.states) + 1)
+                await api.until(lambda: api.watches == len(source.states))
             yield world
 
 
@@ -253,6 +253,42 @@ async def test_a_definition_that_does_not_work_yet_holds_back_synced() -> None:
         await world.sink.until(lambda sink: sink.synced_times == 1)
 
 
+@pytest.mark.proves("KS-17")
+async def test_definitions_that_may_not_be_listed_are_said_to_be_missing() -> None:
+    def prepare(api: KubernetesApi) -> None:
+        api.objects.define_all()
+        api.denied.add(("list", DEFINITIONS))
+
+    async with running(pod("a"), policy("p"), prepare=prepare, is_synced=False) as world:
+        await world.codes("kubernetes.refused")
+        await world.names("Pod default/a")
+        assert world.sink.synced_times == 0
+        (problem,) = world.sink.found["kubernetes/CustomResourceDefinition"]
+        assert "HTTP status 403" in problem.message
+        assert not world.state("CustomResourceDefinition").is_synced
+        waiting = world.state("AuthorizationPolicy")
+        assert not waiting.is_synced
+        assert waiting.trouble.startswith("its definition is not known: the API server refuses")
+        assert world.state("Pod").trouble == ""
+        world.api.denied.clear()
+        await world.sink.until(lambda sink: sink.synced_times == 1)
+        assert "AuthorizationPolicy default/p" in world.sink.names()
+        assert {each.trouble for each in world.source.states} == {""}
+        assert all(each.is_synced for each in world.source.states)
+
+
+@pytest.mark.refutes("KS-17")
+async def test_definitions_that_were_listed_once_stay_known() -> None:
+    async with running(policy("p")) as world:
+        world.api.denied |= {("list", DEFINITIONS), ("watch", DEFINITIONS)}
+        world.api.break_connections()
+        await world.codes("kubernetes.refused")
+        assert world.state("CustomResourceDefinition").is_synced
+        assert world.state("AuthorizationPolicy").is_synced
+        world.put(policy("q"))
+        await world.sink.until(lambda sink: len(sink.objects) == 2)
+
+
 @pytest.mark.proves("KS-10")
 async def test_deleting_a_definition_empties_its_kind() -> None:
     async with running(policy("p"), pod("a")) as world:
@@ -332,6 +368,31 @@ async def test_a_short_outage_is_no_problem() -> None:
         await world.api.until(lambda: not world.state("Pod").is_current)
         world.put(pod("b"))
         await world.api.start()
+        await world.names("Pod default/a", "Pod default/b")
+        assert not [call for call in world.sink.calls if call[0] == "problems"]
+
+
+@pytest.mark.proves("KS-12", "KS-13")
+async def test_an_api_server_that_is_busy_is_waited_for_as_long_as_it_asks() -> None:
+    async with running(pod("a")) as world:
+        watches = world.api.count("watch", "pods")
+        world.api.fail("watch", "pods", 429)
+        began = asyncio.get_running_loop().time()
+        world.api.break_connections()
+        world.put(pod("b"))
+        await world.names("Pod default/a", "Pod default/b")
+        assert asyncio.get_running_loop().time() - began >= 1.0
+        assert world.api.count("watch", "pods") == watches + 2
+        assert not [call for call in world.sink.calls if call[0] == "problems"]
+
+
+@pytest.mark.refutes("KS-13")
+async def test_an_api_server_that_is_unwell_is_asked_again_soon() -> None:
+    slow = replace(QUICK, follow=replace(QUICK.follow, refused=Waits(first=1000.0, most=1000.0)))
+    async with running(pod("a"), settings=replace(slow, patience=1000.0)) as world:
+        world.api.fail("watch", "pods", 503, 500)
+        world.api.break_connections()
+        world.put(pod("b"))
         await world.names("Pod default/a", "Pod default/b")
         assert not [call for call in world.sink.calls if call[0] == "problems"]
 
