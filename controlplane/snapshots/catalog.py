@@ -33,11 +33,12 @@ class Catalog:
 
     The surface for who fills it: any number of ``stage(key, changes)``, then one ``publish()`` per
     commit. Nothing staged is visible before. ``tombstone_limit`` bounds the removals each table
-    remembers.
+    remembers. ``changed`` are the tables that the last commit changed.
     """
 
     def __init__(self, *, tombstone_limit: int = TOMBSTONES) -> None:
         self.commit = 0
+        self.changed: tuple[TableKey, ...] = ()
         self._tombstone_limit = tombstone_limit
         self._tables: dict[TableKey, Table] = {
             key: Table(tombstone_limit=tombstone_limit)
@@ -65,12 +66,13 @@ class Catalog:
         """
         staged, self._staged = self._staged, {}
         commit = self.commit + 1
-        changed = [key for key, table in staged.items() if table.publish(commit)]
+        changed = tuple(key for key, table in staged.items() if table.publish(commit))
         for key in staged:
             self._note_empty(key)
         if not changed:
             return self.commit
         self.commit = commit
+        self.changed = changed
         for subscriber in tuple(self._subscribers):
             subscriber(commit)
         return commit
@@ -94,6 +96,7 @@ class Catalog:
             self._views[name] = View(
                 lambda: (self._tables[ADDRESSES],),
                 lambda: self.commit,
+                keys=(ADDRESSES,),
                 form=encoded_as_workload,
                 shows=lambda name: not is_service_name(name),
             )
@@ -117,6 +120,7 @@ class Catalog:
         return View(
             tables,
             lambda: self.commit,
+            keys=(GLOBAL_AUTHORIZATIONS, own),
             form=None if knows_dry_run else understood_without_dry_run,
             forgotten=lambda: self._forgotten,
         )
@@ -142,6 +146,7 @@ class Catalog:
             found = self._views[name] = View(
                 lambda: tables,
                 lambda: self.commit,
+                keys=(key,),
                 form=understood_without_dry_run if hides_dry_run else None,
             )
         return found

@@ -35,12 +35,14 @@ class Replacement(NamedTuple):
 class Table:
     """Committed resources of one type in one scope; staged changes are invisible until published.
 
-    ``commit`` is that of the last change. ``floor`` is the oldest commit from which changes can
-    still be told.
+    ``commit`` is that of the last change, which ``updated`` and ``removed`` that many names.
+    ``floor`` is the oldest commit from which changes can still be told.
     """
 
     def __init__(self, *, tombstone_limit: int = TOMBSTONES) -> None:
         self.commit = 0
+        self.updated = 0
+        self.removed = 0
         self.floor = 0
         self._tombstone_limit = tombstone_limit
         self._entries: dict[str, Entry] = {}
@@ -91,21 +93,27 @@ class Table:
         staged, self._staged = self._staged, {}
         entries = self._entries
         heard: list[Replacement] | None = [] if self._listeners else None
-        changed = False
+        updated = removed = 0
         for name, new in staged.items():
             before = entries.get(name)
             old = before.resource if before else None
             if old == new:
                 continue
-            changed = True
+            if new is None:
+                removed += 1
+            else:
+                updated += 1
             if before:
                 del entries[name]
             entries[name] = Entry(commit, new)
             self._live += (new is not None) - (old is not None)
             if heard is not None:
                 heard.append(Replacement(name, old, new))
+        changed = updated + removed > 0
         if changed:
             self.commit = commit
+            self.updated = updated
+            self.removed = removed
             self._compact()
             for listener in self._listeners:
                 listener(heard or ())
@@ -129,6 +137,15 @@ class Table:
             newer.append((name, entry))
         newer.reverse()
         return newer
+
+    def newest(self, most: int) -> list[str]:
+        """Return at most ``most`` of the names that the last commit changed, newest first."""
+        names: list[str] = []
+        for name, entry in reversed(self._entries.items()):
+            if entry.commit != self.commit or len(names) == most:
+                break
+            names.append(name)
+        return names
 
     def forget_tombstones(self) -> None:
         """Drop every tombstone: clients behind the last removal are diffed in full."""

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from controlplane.encode.resource import Resource
 from controlplane.snapshots.frame import PIECE_BYTES, SLICE, Frame, build_frame, finished
+from controlplane.snapshots.scope import TableKey
 from controlplane.snapshots.table import FRESH, Table
 
 Form = Callable[[Resource], Resource | None]
@@ -24,7 +25,8 @@ class View:
 
     ``committed`` returns the number of the current commit; ``forgotten`` that of the last commit
     whose removals went away together with a table. ``shows`` tells by its name whether a resource
-    can ever be seen: what cannot be is not removed either.
+    can ever be seen: what cannot be is not removed either. ``keys`` name the tables that may be
+    among them.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class View:
         tables: Callable[[], Iterable[Table]],
         committed: Callable[[], int],
         *,
+        keys: tuple[TableKey, ...] = (),
         form: Form | None = None,
         shows: Callable[[str], bool] = lambda _: True,
         forgotten: Callable[[], int] = lambda: 0,
     ) -> None:
+        self.keys = keys
         self._tables = tables
         self._committed = committed
         self._form = form
@@ -53,6 +57,16 @@ class View:
     def commit(self) -> int:
         """Return the number of the current commit."""
         return self._committed()
+
+    @property
+    def changed_at(self) -> int:
+        """Return the commit of the last change of any of the tables."""
+        return max((table.commit for table in self._tables()), default=0)
+
+    @property
+    def hides(self) -> bool:
+        """Return whether ``len`` may count resources that nobody sees."""
+        return self._form is not None
 
     def reaches(self, since: int) -> bool:
         """Return whether a client at ``since`` can be told what changed."""

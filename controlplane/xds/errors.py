@@ -6,6 +6,7 @@ DiscoveryError
 ├── ForbiddenError            PERMISSION_DENIED
 ├── TooManyStreamsError       RESOURCE_EXHAUSTED
 ├── NotServingError           UNAVAILABLE
+├── UnimplementedError        UNIMPLEMENTED
 └── ListenError               not on a stream: a port cannot be served
 """
 
@@ -59,6 +60,13 @@ class NotServingError(DiscoveryError):
 
     code = "not-serving"
     status = "UNAVAILABLE"
+
+
+class UnimplementedError(DiscoveryError):
+    """A way of asking that this process does not serve."""
+
+    code = "unimplemented"
+    status = "UNIMPLEMENTED"
 
 
 class ListenError(DiscoveryError):

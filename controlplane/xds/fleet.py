@@ -1,52 +1,44 @@
 """The fleet: streams that are open come in, what each client was sent and accepted goes out."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
 
+from controlplane.clock import Clock
+from controlplane.insight.trail import FollowedType, Follower
+from controlplane.model.connection import Connection, TypeProgress
+from controlplane.snapshots.scope import TableKey
 from controlplane.xds.node import Node
 from controlplane.xds.on_demand import OnDemandSubscription
 from controlplane.xds.session import Session
-from controlplane.xds.subscription import Subscription
+from controlplane.xds.subscription import Subscription, UnservedSubscription
 
+MESSAGE: Final = 2000
+"""Characters kept of what a client said when it refused something."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeStatus:
-    """How far a client is with one type. Commits are -1 before the first response.
+NAMES: Final = 100
+"""Resources kept of those it named."""
 
-    ``last_error`` is what the client said when it last refused something, ``rejected`` are the
-    resources it named; both are empty again once it accepts a response.
-    """
-
-    type_url: str
-    is_on_demand: bool
-    nonce_sent: str
-    nonce_acknowledged: str
-    commit_sent: int
-    commit_acknowledged: int
-    is_in_flight: bool
-    last_error: str
-    rejected: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientStatus:
-    """One open stream."""
-
-    number: int
-    node: Node
-    connected_at: datetime
-    types: tuple[TypeStatus, ...]
+BehindSince = Callable[[tuple[TableKey, ...], int], float | None]
+"""Tells when the first commit after a number changed one of some tables, in monotonic seconds."""
 
 
 class Fleet:
-    """Every open stream of this process."""
+    """Every open stream of this process. ``replica`` is this process in the fleet's eyes."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, *, replica: str = "") -> None:
+        self.replica = replica
+        self._clock = clock
+        self._behind_since: BehindSince = lambda _keys, _held: None
         self._sessions: dict[int, Session] = {}
 
     def __len__(self) -> int:
         """Return the number of open streams, those included that have not introduced themselves."""
         return len(self._sessions)
+
+    def follow(self, behind_since: BehindSince) -> None:
+        """Let somebody who knows the commits tell since when a client is behind."""
+        self._behind_since = behind_since
 
     def add(self, session: Session) -> None:
         """Note that a stream opened."""
@@ -56,29 +48,91 @@ class Fleet:
         """Note that a stream ended."""
         self._sessions.pop(session.number, None)
 
-    def clients(self) -> tuple[ClientStatus, ...]:
-        """Return the status of every client that has introduced itself, oldest stream first."""
+    def connections(self) -> tuple[Connection, ...]:
+        """Return every client that has introduced itself, oldest stream first."""
+        moments = _Moments(self._clock)
         return tuple(
-            ClientStatus(
-                number=session.number,
-                node=session.node,
-                connected_at=session.connected_at,
-                types=tuple(_type_status(each) for each in session.subscriptions.values()),
+            self._connection(session, node, moments) for session, node in self._introduced()
+        )
+
+    def connection(self, number: int) -> Connection | None:
+        """Return the client on stream ``number``."""
+        session = self._sessions.get(number)
+        if session is None or session.node is None:
+            return None
+        return self._connection(session, session.node, _Moments(self._clock))
+
+    def followers(self) -> Iterator[Follower]:
+        """Yield every client that has introduced itself, as commits are followed by."""
+        for session, node in self._introduced():
+            yield Follower(
+                session.number,
+                f"{node.pod}.{node.namespace}",
+                node.name,
+                tuple(
+                    FollowedType(each.type_url, each.keys, each.trail, each.commit_held)
+                    for each in session.subscriptions.values()
+                ),
             )
-            for session in self._sessions.values()
-            if session.node is not None
+
+    def _introduced(self) -> Iterator[tuple[Session, Node]]:
+        for session in self._sessions.values():
+            if session.node is not None:
+                yield session, session.node
+
+    def _connection(self, session: Session, node: Node, moments: "_Moments") -> Connection:
+        return Connection(
+            replica=self.replica,
+            number=session.number,
+            node_id=node.id,
+            kind=node.kind,
+            pod=node.pod,
+            namespace=node.namespace,
+            node=node.name,
+            version=node.version,
+            cluster=node.cluster,
+            peer=session.origin.peer,
+            identity=session.origin.identity,
+            connected_at=session.connected_at,
+            types=tuple(self._progress(each, moments) for each in session.subscriptions.values()),
+        )
+
+    def _progress(self, subscription: Subscription, moments: "_Moments") -> TypeProgress:
+        held, due = subscription.commit_held, subscription.commit_due
+        was_sent = bool(subscription.nonce_sent)
+        return TypeProgress(
+            type_url=subscription.type_url,
+            is_on_demand=isinstance(subscription, OnDemandSubscription),
+            is_served=not isinstance(subscription, UnservedSubscription),
+            nonce_sent=subscription.nonce_sent,
+            nonce_acknowledged=subscription.nonce_acknowledged,
+            commit_sent=subscription.commit_sent,
+            commit_acknowledged=subscription.commit_acknowledged,
+            commit_held=held,
+            commit_due=due,
+            sent_at=moments.of(subscription.sent_at) if was_sent else None,
+            acknowledged_at=moments.of(subscription.acknowledged_at),
+            behind_since=(
+                moments.of(self._behind_since(subscription.keys, held)) if held < due else None
+            ),
+            is_in_flight=subscription.is_in_flight,
+            held=subscription.resources_held,
+            last_error=subscription.last_error[:MESSAGE],
+            last_error_at=moments.of(
+                subscription.last_error_at if subscription.last_error else None
+            ),
+            rejected=subscription.rejected[:NAMES],
         )
 
 
-def _type_status(subscription: Subscription) -> TypeStatus:
-    return TypeStatus(
-        type_url=subscription.type_url,
-        is_on_demand=isinstance(subscription, OnDemandSubscription),
-        nonce_sent=subscription.nonce_sent,
-        nonce_acknowledged=subscription.nonce_acknowledged,
-        commit_sent=subscription.commit_sent,
-        commit_acknowledged=subscription.commit_acknowledged,
-        is_in_flight=subscription.is_in_flight,
-        last_error=subscription.last_error,
-        rejected=subscription.rejected,
-    )
+class _Moments:
+    """Wall-clock times of monotonic ones, all by the same two readings."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.now()
+        self._monotonic = clock.monotonic()
+
+    def of(self, monotonic: float | None) -> datetime | None:
+        if monotonic is None:
+            return None
+        return self._now - timedelta(seconds=self._monotonic - monotonic)

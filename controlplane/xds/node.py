@@ -16,8 +16,8 @@ _KNOWS_DRY_RUN = (1, 29)
 class Node:
     """A client as it describes itself (docs/protocol/discovery.md XDS-2).
 
-    ``name`` is the Kubernetes node it runs on, "" when it does not say. ``service_account`` is ""
-    unless sent.
+    ``name`` is the Kubernetes node it runs on, ``pod`` its pod, ``cluster`` the id of its cluster;
+    "" when it does not say. ``service_account`` is "" unless sent.
     """
 
     id: str
@@ -26,6 +26,8 @@ class Node:
     name: str = ""
     service_account: str = ""
     version: str = ""
+    pod: str = ""
+    cluster: str = ""
 
     @property
     def enforces_policies(self) -> bool:
@@ -60,16 +62,19 @@ def read_node(node: Any) -> Node:
     if not name:
         raise MalformedRequestError("invalid node id: no name")
     fields = node.metadata.fields
+    namespace = _text(fields, "NAMESPACE") or domain.split(".")[0]
     declared = _text(fields, "INSTANCE_IPS").split(",")
     if not any(map(_is_address, [*declared, address])):
         raise MalformedRequestError("invalid node: no valid IP address in metadata or id")
     return Node(
         id=node.id,
         kind=kind,
-        namespace=_text(fields, "NAMESPACE") or domain.split(".")[0],
+        namespace=namespace,
         name=_text(fields, "NODE_NAME"),
         service_account=_text(fields, "SERVICE_ACCOUNT"),
         version=_text(fields, "ISTIO_VERSION"),
+        pod=name.removesuffix(f".{namespace}"),
+        cluster=_text(fields, "CLUSTER_ID"),
     )
 
 

@@ -33,13 +33,18 @@ class OnDemandSubscription(Subscription):
         nonces: Nonces,
         clock: Clock,
     ) -> None:
-        super().__init__(type_url, nonces=nonces, clock=clock)
+        super().__init__(type_url, view, nonces=nonces, clock=clock)
         self._view = view
         self._lookup = lookup
         self._node = node
         self._asked: set[str] = set()
         self._held: set[str] = set()
         self._pending: dict[str, None] = {}
+
+    @property
+    def resources_held(self) -> int | None:
+        """Return how many resources the client was sent and not told to drop."""
+        return len(self._held)
 
     def ask(
         self, subscribe: Iterable[str], unsubscribe: Iterable[str], known: Mapping[str, str]

@@ -17,20 +17,23 @@ import grpc
 import grpc.aio
 import structlog
 
+from controlplane.authentication.caller import Caller
 from controlplane.clock import Clock
 from controlplane.snapshots.catalog import Catalog
+from controlplane.xds.debug import DebugAnswers, DebugStream
 from controlplane.xds.errors import (
     DiscoveryError,
     ListenError,
     NotServingError,
     TooManyStreamsError,
+    UnimplementedError,
 )
 from controlplane.xds.fleet import Fleet
 from controlplane.xds.identity import Access
 from controlplane.xds.node import Node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.rate import TokenBucket
-from controlplane.xds.session import Session
+from controlplane.xds.session import Origin, Session
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.stream import Stream
 from controlplane.xds.tls import HotCertificate
@@ -75,7 +78,8 @@ class XdsServer:
         access: Access | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self.fleet = Fleet()
+        self.fleet = Fleet(clock, replica=settings.replica)
+        self._debug: DebugAnswers | None = None
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
@@ -89,11 +93,16 @@ class XdsServer:
         self._large_requests = asyncio.Lock()
         self._numbers = count(1)
         self._streams: dict[Stream, float] = {}
+        self._debug_streams: set[DebugStream] = set()
         self._last_opened: float | None = None
         self._is_draining = False
         self._server: grpc.aio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         catalog.subscribe(self._committed)
+
+    def answer_debug(self, answers: DebugAnswers) -> None:
+        """Answer questions on state-of-the-world streams, which serve nothing else."""
+        self._debug = answers
 
     async def start(
         self,
@@ -127,6 +136,8 @@ class XdsServer:
         await asyncio.sleep(0)
         for stream in tuple(self._streams):
             stream.end("shutting down")
+        for questions in tuple(self._debug_streams):
+            questions.end("shutting down")
         await stopping
 
     async def serve(self, transport: Transport) -> str:
@@ -135,20 +146,18 @@ class XdsServer:
         Raises:
             DiscoveryError: it ends with an error.
         """
-        if self._is_draining:
-            raise NotServingError("shutting down")
-        if not self._bucket.take():
-            raise TooManyStreamsError("too many new streams, try again")
-        reason = self._ready()
-        if reason is not None:
-            raise NotServingError(f"not ready: {reason}")
-        authorize = await self._authorization(transport)
+        self._let_in()
+        caller = await self._caller(transport)
         session = Session(
             self._catalog,
             self._settings,
             self._clock,
-            number=next(self._numbers),
-            authorize=authorize,
+            origin=Origin(
+                number=next(self._numbers),
+                peer=transport.peer,
+                identity="" if caller is None else str(caller.account),
+            ),
+            authorize=self._authorization(caller),
             observer=self._observer,
         )
         stream = Stream(
@@ -175,11 +184,45 @@ class XdsServer:
                 self._observer.disconnected(session.number, ending)
         return ending
 
-    async def _authorization(self, transport: Transport) -> Callable[[Node], None]:
-        """Return what checks the node of a stream's first request."""
+    async def answer(self, transport: Transport) -> str:
+        """Answer questions on one state-of-the-world stream; return why it ended.
+
+        Raises:
+            DiscoveryError: it ends with an error.
+        """
+        if self._debug is None:
+            raise UnimplementedError(
+                "state-of-the-world discovery is not served: use DeltaAggregatedResources"
+            )
+        self._let_in()
+        caller = await self._caller(transport)
+        stream = DebugStream(transport, self._debug, caller)
+        self._debug_streams.add(stream)
+        try:
+            return await stream.run()
+        finally:
+            self._debug_streams.discard(stream)
+
+    def _let_in(self) -> None:
+        """Check that a new stream may be served at all."""
+        if self._is_draining:
+            raise NotServingError("shutting down")
+        if not self._bucket.take():
+            raise TooManyStreamsError("too many new streams, try again")
+        reason = self._ready()
+        if reason is not None:
+            raise NotServingError(f"not ready: {reason}")
+
+    async def _caller(self, transport: Transport) -> Caller | None:
+        """Return who opened a stream; None on ports where nobody is asked."""
         if self._access is None or not transport.is_encrypted:
+            return None
+        return await self._access.authenticate(transport.metadata, transport.peer)
+
+    def _authorization(self, caller: Caller | None) -> Callable[[Node], None]:
+        """Return what checks the node of a stream's first request."""
+        if self._access is None or caller is None:
             return lambda _: None
-        caller = await self._access.authenticate(transport.metadata, transport.peer)
         return partial(self._access.authorize, caller)
 
     def _committed(self, _: int) -> None:
@@ -223,15 +266,21 @@ class XdsServer:
             {
                 "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
                 "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                    _state_of_the_world
+                    self._state_of_the_world
                 ),
             },
         )
 
     async def _delta(self, _: object, context: Any) -> None:
+        await self._run(context, self.serve)
+
+    async def _state_of_the_world(self, _: object, context: Any) -> None:
+        await self._run(context, self.answer)
+
+    async def _run(self, context: Any, serve: Callable[[Transport], Awaitable[str]]) -> None:
         transport = _GrpcTransport(context)
         try:
-            await self.serve(transport)
+            await serve(transport)
             await transport.may_end()
         except DiscoveryError as error:
             reason = f"{error} ({error.detail})" if error.detail else str(error)
@@ -280,13 +329,6 @@ class _GrpcTransport:
         """Return the next request; None at the end."""
         message = await self._read()
         return None if message is _END else bytes(message)
-
-
-async def _state_of_the_world(_: object, context: Any) -> None:
-    await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED,
-        "state-of-the-world discovery is not served: use DeltaAggregatedResources",
-    )
 
 
 def _is_loopback(address: str) -> bool:

@@ -6,6 +6,7 @@ after them.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from controlplane.clock import Clock
@@ -31,8 +32,21 @@ _ADDRESS_TYPES = (ADDRESS_TYPE, WORKLOAD_TYPE)
 _LARGE = 1000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a stream comes from.
+
+    ``number`` tells streams of a process apart; ``peer`` is the client's address, ``identity`` the
+    account it was authenticated as, "" if nobody was asked.
+    """
+
+    number: int = 0
+    peer: str = ""
+    identity: str = ""
+
+
 class Session:
-    """The state of one stream. ``number`` tells streams of a process apart.
+    """The state of one stream, of the client at ``origin``.
 
     ``authorize`` raises ForbiddenError if the caller may not speak for a node.
 
@@ -46,11 +60,12 @@ class Session:
         settings: XdsSettings,
         clock: Clock,
         *,
-        number: int = 0,
+        origin: Origin | None = None,
         authorize: Callable[[Node], None] = lambda _: None,
         observer: Observer | None = None,
     ) -> None:
-        self.number = number
+        self.origin = origin or Origin()
+        self.number = self.origin.number
         self.node: Node | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.connected_at = clock.now()
@@ -117,8 +132,11 @@ class Session:
                 response = yield from subscription.next_response()
                 if response is not None:
                     progress = True
+                    subscription.trail.sent.note(subscription.cursor, subscription.sent_at)
                     self._observer.sent(self.number, response)
                     yield response
+        for subscription in self.subscriptions.values():
+            subscription.note_held()
 
     def owes_first_sync(self) -> bool:
         """Return whether the next response may be large because it is somebody's first."""

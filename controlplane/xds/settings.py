@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XdsSettings:
-    """Times are seconds.
+    """Times are seconds. ``replica`` is the name of this process in the fleet.
 
     ``scopes_policies_to_nodes``: a client that names its node is sent the policies it needs only.
     ``authorization_wait``: how long a node proxy's first addresses wait for it to ask for policies.
@@ -17,6 +17,7 @@ class XdsSettings:
     ``tick``: how often streams are looked over for the times above.
     """
 
+    replica: str = ""
     scopes_policies_to_nodes: bool = True
     authorization_wait: float = 1.0
     acknowledgement_timeout: float = 60.0

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from controlplane.clock import Clock
+from controlplane.insight.trail import Trail
 from controlplane.snapshots.frame import Frame
-from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, TableKey
 from controlplane.snapshots.table import FRESH
 from controlplane.snapshots.view import View
 from controlplane.xds.response import Response, own_body, shared_body
@@ -60,14 +61,20 @@ class Subscription:
 
     ``cursor`` is the commit the client has been sent up to, FRESH before the first response.
     ``may_start`` is set by the session: whether what is committed may be sent already.
+    ``trail`` keeps what was sent and accepted; times are monotonic seconds, None before the first.
     """
 
-    def __init__(self, type_url: str, *, nonces: Nonces, clock: Clock) -> None:
+    def __init__(
+        self, type_url: str, view: View | None = None, *, nonces: Nonces, clock: Clock
+    ) -> None:
         self.type_url = type_url
+        self.trail = Trail(clock.monotonic())
         self.cursor = FRESH
         self.due: Due | None = None
         self.is_in_flight = False
         self.sent_at = 0.0
+        self.acknowledged_at: float | None = None
+        self.last_error_at: float | None = None
         self.nonce_sent = ""
         self.nonce_acknowledged = ""
         self.commit_sent = FRESH
@@ -76,8 +83,47 @@ class Subscription:
         self.last_error = ""
         self.rejected: tuple[str, ...] = ()
         self.is_lost = False
+        self._looks_at = view
         self._nonces = nonces
         self._clock = clock
+
+    @property
+    def keys(self) -> tuple[TableKey, ...]:
+        """Return the tables whose changes may concern the client."""
+        return self._looks_at.keys if self._looks_at is not None else ()
+
+    @property
+    def reached(self) -> int:
+        """Return the commit up to which everything was sent, or did not concern the client."""
+        return self.cursor
+
+    @property
+    def commit_due(self) -> int:
+        """Return the newest commit that changed something where the client looks."""
+        return self._looks_at.changed_at if self._looks_at is not None else 0
+
+    @property
+    def commit_held(self) -> int:
+        """Return the commit up to which the client has everything that concerns it."""
+        held = self.trail.held.last
+        if not self.is_in_flight and not self.last_error:
+            held = max(held, self.reached)
+        view = self._looks_at
+        if view is not None and held != FRESH and view.changed_at <= held:
+            return view.commit
+        return held
+
+    @property
+    def resources_held(self) -> int | None:
+        """Return how many resources the client keeps, None where that is not counted."""
+        return None
+
+    def note_held(self) -> None:
+        """Note what the client has, now that nothing of it is under way. Cost: O(1)."""
+        if self.is_in_flight or self.last_error:
+            return
+        accepted = self.acknowledged_at
+        self.trail.held.note(self.reached, self.trail.began_at if accepted is None else accepted)
 
     def ask(
         self, subscribe: Iterable[str], unsubscribe: Iterable[str], known: Mapping[str, str]
@@ -101,13 +147,17 @@ class Subscription:
         self.commit_acknowledged = self.commit_sent
         self.last_error = ""
         self.rejected = ()
+        self.acknowledged_at = self._clock.monotonic()
+        self.note_held()
 
     def reject(self, nonce: str, message: str) -> None:
         """Note that resources of a response were refused; they are not sent again by itself."""
-        if nonce == self.nonce_sent:
-            self.is_in_flight = False
-        self.last_error = message
         self.rejected = rejected_names(message)
+        self.last_error = message or "refused without a word"
+        self.last_error_at = self._clock.monotonic()
+        if nonce == self.nonce_sent and self.is_in_flight:
+            self.is_in_flight = False
+            self.trail.refused(self.cursor, self.last_error_at, self.rejected, self.last_error)
 
     def next_response(self) -> Step:
         """Return the next response, or None when nothing may be sent now."""
@@ -196,10 +246,16 @@ class WildcardSubscription(Subscription):
     """Everything of a type that keeps no order of its own: addresses and legacy workloads."""
 
     def __init__(self, type_url: str, view: View, *, nonces: Nonces, clock: Clock) -> None:
-        super().__init__(type_url, nonces=nonces, clock=clock)
+        super().__init__(type_url, view, nonces=nonces, clock=clock)
         self._view = view
         self._pieces: deque[bytes] = deque()
         self._frame: Frame | None = None
+
+    @property
+    def resources_held(self) -> int | None:
+        """Return the size of the mesh while the client is up to date with it."""
+        is_current = not self._view.hides and self.commit_held >= self.commit_due
+        return len(self._view) if is_current else None
 
     def owes_everything(self) -> bool:
         """Return whether the next response may hold the whole state of the type."""
@@ -282,6 +338,11 @@ class PolicySubscription(WildcardSubscription):
         self.removals_sent = FRESH
         self._owed: dict[str, None] = {}
         self._owed_at = FRESH
+
+    @property
+    def reached(self) -> int:
+        """Return the commit up to which additions, changes and removals were sent."""
+        return self.trail.held.last if self._owed else min(self.cursor, self.removals_sent)
 
     @property
     def is_ahead(self) -> bool:

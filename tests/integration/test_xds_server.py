@@ -161,7 +161,7 @@ async def test_a_mesh_arrives_over_tls_and_follows_changes_and_a_reconnect_resum
         ]
         put(catalog, a_workload("c//Pod/ns/b"))
         await proxy.until(ADDRESS_TYPE, "c//Pod/ns/b")
-        assert [each.node.kind for each in server.fleet.clients()] == ["ztunnel"]
+        assert [each.kind for each in server.fleet.connections()] == ["ztunnel"]
         proxy.stream.cancel()
         again = Proxy(channel, proxy.model)
         await again.open()
@@ -426,7 +426,7 @@ async def test_a_client_that_never_reads_is_closed_and_others_do_not_notice() ->
             await proxy.until(ADDRESS_TYPE, POD.name)
             await observer.heard.wait()
             assert observer.reason == "nothing acknowledged for too long"
-            assert [each.node.kind for each in server.fleet.clients()] == ["ztunnel"]
+            assert [each.kind for each in server.fleet.connections()] == ["ztunnel"]
         stuck.cancel()
 
 
