@@ -3,6 +3,7 @@
 import typer
 
 from controlplane import __version__
+from controlplane.cli.analyze import analyze
 from controlplane.cli.ca import ca_commands
 from controlplane.cli.db import database_commands
 from controlplane.cli.demo import demo
@@ -19,6 +20,7 @@ application = typer.Typer(
 application.command()(serve)
 application.command()(demo)
 application.command()(snapshot)
+application.command()(analyze)
 application.command()(token)
 application.add_typer(ca_commands)
 application.add_typer(database_commands)
