@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from controlplane.ca.secret_key_store import SecretKeyStore
 from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ApiServer, ClusterLocation, open_cluster
 from controlplane.cluster.apply import Applier, Outcome, Target
+from controlplane.cluster.election_locks import ElectionLocks, LockSettings
 from controlplane.cluster.lease import LeaseLeadership, LeaseSettings
+from controlplane.cluster.write_lead import WriteLead
 from controlplane.controllers.root_certificates import RootCertificates, RootPace, Roots
 from tests.support.authentication import a_status
-from tests.support.authority_stores import World
+from tests.support.authority_stores import ToldClock, World
+from tests.support.istiod_elector import Istiod, record_of
 from tests.support.kubernetes_api import KubernetesApi
 
 QUICK = LeaseSettings(duration=1.5, deadline=1.0, retry=0.1)
@@ -111,6 +115,40 @@ async def test_the_lead_outlives_a_restart_of_the_api_server(
     await api.until(lambda: replica.is_leader)
     assert replica.token == 1
     await _stop(run)
+
+
+@pytest.mark.proves("LK-1", "LK-6", "LK-7")
+async def test_locks_that_an_istiod_reads_waits_for_and_gets_back(
+    api: KubernetesApi, client: ApiServer
+) -> None:
+    istiod = Istiod(client, "istiod-abc", ToldClock())
+    lease = a_replica(client, "a")
+    locks = ElectionLocks(
+        client,
+        namespace="istio-system",
+        identity="istiod-lite",
+        revision="",
+        clock=SystemClock(),
+        settings=LockSettings(duration=1.5, deadline=1.0, renewal=0.2, retry=0.1),
+    )
+    lead = WriteLead(lease, locks, clock=SystemClock())
+    await istiod.attempt()
+    runs = [asyncio.create_task(lease.run()), asyncio.create_task(lead.run())]
+    await api.until(lambda: bool(locks.held_by_others))
+    assert "istiod istiod-abc holds istio-gateway-deployment-default" in lead.reason
+    await istiod.release()
+    await api.until(lambda: lead.seconds_left > 0)
+    await istiod.attempt()
+    assert not istiod.writes
+    found = api.objects.get("configmaps", ("istio-system", "istio-namespace-controller-election"))
+    assert found is not None
+    assert record_of(found)["holderIdentity"] == "istiod-lite"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record_of(found)["renewTime"])
+    assert record_of(found)["leaderTransitions"] == 1
+    for run in runs:
+        await _stop(run)
+    await istiod.attempt()
+    assert istiod.writes_all
 
 
 @pytest.mark.proves("KY-1", "KY-2", "KY-4")

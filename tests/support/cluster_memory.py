@@ -94,7 +94,7 @@ class ClusterMemory:
         match method:
             case "GET" if found is not None:
                 return _ok(found)
-            case "GET" if path.rpartition("/")[2] in {"configmaps", "namespaces"}:
+            case "GET" if path.rpartition("/")[2] in {"configmaps", "leases", "namespaces"}:
                 return self._listed(path, params)
             case "POST" if f"{path}/{body['metadata']['name']}" in self.objects:
                 return a_refusal(409, "AlreadyExists")
@@ -114,7 +114,7 @@ class ClusterMemory:
         items = [
             each
             for at, each in self.objects.items()
-            if at.startswith(head) and f"/{plural}/" in at and at.endswith(f"/{name}")
+            if at.startswith(head) and f"/{plural}/" in at and (not name or at.endswith(f"/{name}"))
         ]
         return _ok({"metadata": {"resourceVersion": str(self.revision)}, "items": items})
 
