@@ -53,7 +53,7 @@ def test_findings_are_lines_and_an_error_is_79(broken: Path) -> None:
     result = run(broken)
     lines = result.stdout.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["Error", "Warning", "Info"]
-    assert "[IL0102] (Service shop/odd broken.yaml:1) spec.ports[0].port: " in lines[0]
+    assert "[IL0102] (Service shop/odd broken.yaml:5) spec.ports[0].port: " in lines[0]
     assert "[IL0502] (AuthorizationPolicy shop/get broken.yaml:7) spec.rules" in lines[1]
     assert result.exit_code == 79
 
@@ -80,7 +80,7 @@ def test_documents_carry_everything_and_do_not_fail(broken: Path) -> None:
     result = run(broken, "-o", "json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    assert found[0]["place"] == "broken.yaml:1"
+    assert found[0]["place"] == "broken.yaml:5"
     assert found[0]["field"] == "spec.ports[0].port"
     assert found == yaml.safe_load(run(broken, "-o", "yaml").stdout)
 
