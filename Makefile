@@ -30,7 +30,7 @@ test: setup ## every test that needs only what setup installs
 	$(BIN)/python -m pytest
 
 .PHONY: test-kube
-test-kube: setup ## what needs a real API server, found by KUBECONFIG
+test-kube: setup ## what needs a real API server: KUBEBUILDER_ASSETS or KUBECONFIG
 	$(BIN)/python -m pytest -m kube
 
 .PHONY: check

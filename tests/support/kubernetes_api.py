@@ -198,6 +198,8 @@ class KubernetesApi:
     def _discovered(self, parts: list[str]) -> Json | None:
         resources = self.objects.resources.values()
         match parts:
+            case ["readyz" | "livez" | "healthz"]:
+                return {}
             case ["version"]:
                 return {"major": "1", "minor": "34", "gitVersion": "v1.34.0"}
             case ["apis"]:

@@ -54,7 +54,8 @@ def apply(live: Json, wanted: Json, *, manager: str, subresource: str, is_forced
         _forget(each["fieldsV1"], leaf)
     before = set(_leaves(ours["fieldsV1"])) if ours else set()
     kept = set(leaves).union(*(_leaves(each["fieldsV1"]) for each in others))
-    for leaf in sorted(before - kept, reverse=True):
+    # Items of keyed lists first: without the fields of its key one is not found again.
+    for leaf in sorted(before - kept, key=lambda leaf: (leaf[-1] != ".", leaf)):
         _remove(found, leaf)
     _merge(found, wanted)
     entry = _new_entry(manager, "Apply", subresource, fields)

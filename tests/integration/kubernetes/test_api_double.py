@@ -56,76 +56,6 @@ def a_map(**data: str) -> Any:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data}
 
 
-async def test_apply_makes_changes_and_removes_our_fields_only(server: Server) -> None:
-    assert (await server.apply(f"{MAPS}/m", a_map(a="1", b="2")))[0] == 201
-    assert (await server.apply(f"{MAPS}/m", a_map(c="3"), manager="other"))[0] == 200
-    status, found = await server.apply(f"{MAPS}/m", a_map(a="1"))
-    assert status == 200
-    assert found["data"] == {"a": "1", "c": "3"}
-
-
-async def test_an_apply_that_changes_nothing_writes_nothing(server: Server) -> None:
-    _, first = await server.apply(f"{MAPS}/m", a_map(a="1"))
-    writes = server.api.objects.writes
-    _, second = await server.apply(f"{MAPS}/m", a_map(a="1"))
-    assert first == second
-    assert server.api.objects.writes == writes
-
-
-async def test_fields_of_others_are_a_conflict_unless_forced(server: Server) -> None:
-    await server.apply(f"{MAPS}/m", a_map(a="1"), manager="other")
-    status, refusal = await server.apply(f"{MAPS}/m", a_map(a="2"))
-    assert status == 409
-    assert refusal["details"]["causes"] == [{"reason": "FieldManagerConflict"}]
-    assert (await server.apply(f"{MAPS}/m", a_map(a="2"), force="true"))[1]["data"] == {"a": "2"}
-    assert (await server.apply(f"{MAPS}/m", a_map(a="3"), manager="other"))[0] == 409
-
-
-async def test_an_update_takes_fields_over(server: Server) -> None:
-    _, made = await server.apply(f"{MAPS}/m", a_map(a="1"))
-    made["data"]["a"] = "2"
-    assert (await server.ask("PUT", f"{MAPS}/m", made))[0] == 200
-    assert (await server.apply(f"{MAPS}/m", a_map(a="1")))[0] == 409
-
-
-async def test_status_and_the_rest_are_written_apart(server: Server) -> None:
-    server.api.objects.define_all()
-    path = "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways"
-    gateway = {"metadata": {"name": "g"}, "spec": {"a": 1}, "status": {"b": 1}}
-    _, made = await server.ask("POST", path, gateway)
-    assert "status" not in made
-    condition = {"type": "Accepted", "status": "True"}
-    wanted = {"metadata": {"name": "g"}, "spec": {"a": 2}, "status": {"conditions": [condition]}}
-    _, found = await server.apply(f"{path}/g/status", wanted)
-    assert (found["spec"], found["status"]) == ({"a": 1}, {"conditions": [condition]})
-    assert found["metadata"]["generation"] == 1
-    other = {**wanted, "status": {"conditions": [{"type": "Programmed", "status": "False"}]}}
-    _, found = await server.apply(f"{path}/g/status", other, manager="other")
-    assert [each["type"] for each in found["status"]["conditions"]] == ["Accepted", "Programmed"]
-    assert (await server.apply(f"{path}/none/status", wanted))[0] == 404
-
-
-async def test_of_two_who_update_a_lease_one_is_stale(server: Server) -> None:
-    _, lease = await server.ask("POST", LEASES, {"metadata": {"name": "l"}, "spec": {}})
-    lease["spec"] = {"holderIdentity": "a"}
-    assert (await server.ask("PUT", f"{LEASES}/l", lease))[0] == 200
-    lease["spec"] = {"holderIdentity": "b"}
-    assert (await server.ask("PUT", f"{LEASES}/l", lease))[0] == 409
-    assert (await server.ask("POST", LEASES, {"metadata": {"name": "l"}}))[1]["reason"] == (
-        "AlreadyExists"
-    )
-
-
-async def test_a_json_patch_tests_first(server: Server) -> None:
-    await server.apply(f"{MAPS}/m", a_map(a="1"))
-    kind = "application/json-patch+json"
-    test = {"op": "test", "path": "/data/a", "value": "0"}
-    change = {"op": "replace", "path": "/data/a", "value": "2"}
-    assert (await server.ask("PATCH", f"{MAPS}/m", [test, change], kind))[0] == 422
-    test["value"] = "1"
-    assert (await server.ask("PATCH", f"{MAPS}/m", [test, change], kind))[1]["data"] == {"a": "2"}
-
-
 async def test_tokens_are_reviewed(server: Server) -> None:
     path = "/apis/authentication.k8s.io/v1/tokenreviews"
     server.api.reviews["good"] = {"authenticated": True, "user": {"username": "u"}}
@@ -170,18 +100,6 @@ async def test_an_ending_namespace_takes_nothing_new(server: Server) -> None:
     assert (status, refusal["details"]["causes"]) == (403, [{"reason": "NamespaceTerminating"}])
 
 
-async def test_a_watch_tells_what_happened_since(server: Server) -> None:
-    revision = str(server.api.objects.revision)
-    put(server.api.objects, pod("a"))
-    put(server.api.objects, pod("a", "other"))
-    server.api.objects.delete("pods", ("default", "a"))
-    stream = server.client.stream("/api/v1/pods", {"watch": "true", "resourceVersion": revision})
-    assert await anext(stream) == b""
-    types = [json.loads(await anext(stream))["type"] for _ in range(3)]
-    await stream.aclose()
-    assert types == ["ADDED", "MODIFIED", "DELETED"]
-
-
 async def test_a_watch_from_too_long_ago_is_gone(server: Server) -> None:
     revision = str(server.api.objects.revision)
     put(server.api.objects, pod("a"))
@@ -195,11 +113,6 @@ async def test_a_watch_that_is_refused_is_an_error(server: Server) -> None:
     server.api.denied.add(("watch", "pods"))
     with pytest.raises(ClusterRefusedError, match="403"):
         await anext(server.client.stream("/api/v1/pods", {"watch": "true"}))
-
-
-async def test_a_watch_ends_when_its_time_is_over(server: Server) -> None:
-    parameters = {"watch": "true", "timeoutSeconds": "0.05"}
-    assert [line async for line in server.client.stream("/api/v1/pods", parameters)] == [b""]
 
 
 async def test_a_broken_watch_and_an_absent_server_are_unavailable(server: Server) -> None:

@@ -109,58 +109,6 @@ async def test_what_is_owned_stays_when_asked_to(server: Server) -> None:
     assert server.has("kept")
 
 
-async def test_a_finalizer_holds_an_object(server: Server) -> None:
-    document = owned("held")
-    document["metadata"]["finalizers"] = ["a/b"]
-    put_document(server.api.objects, document)
-    path = "/api/v1/namespaces/default/configmaps/held"
-    _, found = await server.ask("DELETE", path)
-    assert found["metadata"]["deletionTimestamp"]
-    assert server.has("held")
-    remove = [{"op": "remove", "path": "/metadata/finalizers"}]
-    await server.ask("PATCH", path, remove, "application/json-patch+json")
-    assert not server.has("held")
-
-
-async def test_status_of_a_custom_kind_takes_no_metadata_along(server: Server) -> None:
-    await a_gateway(server)
-    wanted = {"metadata": {"name": "g", "annotations": {"a/b": "5"}}}
-    for _ in range(2):
-        _, found = await server.ask("PATCH", f"{GATEWAYS}/g/status", wanted, fieldManager="m")
-        assert "annotations" not in found["metadata"]
-    (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "m"]
-    assert entry["fieldsV1"] == {"f:metadata": {"f:annotations": {"f:a/b": {}}}}
-    assert found["metadata"]["generation"] == 1
-    params = {"fieldManager": "m", "force": "true"}
-    _, found = await server.ask("PATCH", f"{GATEWAYS}/g", wanted, **params)
-    assert found["metadata"]["annotations"] == {"a/b": "5"}
-    assert found["metadata"]["generation"] == 1
-
-
-async def test_status_of_a_built_in_kind_takes_annotations_along(server: Server) -> None:
-    put(server.api.objects, "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {a: 1}\n")
-    wanted = {"metadata": {"name": "s", "annotations": {"a/b": "5"}}, "spec": {"a": 2}}
-    _, found = await server.ask("PATCH", f"{SERVICES}/s/status", wanted, fieldManager="m")
-    assert found["metadata"]["annotations"] == {"a/b": "5"}
-    assert found["spec"] == {"a": 1}
-
-
-async def test_a_new_object_is_named_and_dated_by_the_server(server: Server) -> None:
-    given = {"name": "g", "uid": "mine", "creationTimestamp": "2000-01-01T00:00:00Z"}
-    _, made = await server.ask(
-        "POST", GATEWAYS, {"metadata": given, "spec": {"a": 1}}, "application/json"
-    )
-    assert made["metadata"]["uid"] != "mine"
-    assert made["metadata"]["creationTimestamp"] > "2001"
-    change = {"metadata": {"labels": {"a": "b"}}, "spec": {"a": 1}}
-    path, kind = f"{GATEWAYS}/g", "application/merge-patch+json"
-    _, found = await server.ask("PATCH", path, change, kind)
-    assert found["metadata"]["generation"] == 1
-    _, found = await server.ask("PATCH", path, {"spec": {"a": 2}}, kind)
-    assert found["metadata"]["generation"] == 2
-    assert found["metadata"]["uid"] == made["metadata"]["uid"]
-
-
 async def test_a_list_of_an_older_version(server: Server) -> None:
     put_document(server.api.objects, owned("a"))
     revision = str(server.api.objects.revision)
@@ -181,12 +129,3 @@ async def test_a_list_of_an_older_version(server: Server) -> None:
     server.api.objects.compact()
     old = {"resourceVersion": revision, "resourceVersionMatch": "Exact"}
     assert (await server.ask("GET", path, **old))[0] == 410
-
-
-async def test_a_watch_from_no_version_starts_with_what_there_is(server: Server) -> None:
-    put_document(server.api.objects, owned("a"))
-    stream = server.client.stream("/api/v1/configmaps", {"watch": "true"})
-    assert await anext(stream) == b""
-    found = json.loads(await anext(stream))
-    await stream.aclose()
-    assert (found["type"], found["object"]["metadata"]["name"]) == ("ADDED", "a")

@@ -3,19 +3,13 @@
 import datetime as dt
 import json
 import os
-import ssl
 import subprocess
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kubernetes.aio.config import incluster_config
 
 from controlplane.cluster.api_server import ApiServer, ClusterLocation, open_cluster
@@ -26,6 +20,7 @@ from controlplane.cluster.errors import (
 )
 from tests.support.authority_stores import ToldClock
 from tests.support.kubernetes_api import KubernetesApi
+from tests.support.kubernetes_keys import Keys
 
 
 @pytest.fixture(autouse=True)
@@ -33,67 +28,6 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-class Keys:
-    """A root, and a certificate of it for both sides."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "root.pem"
-        self.certificate = folder / "tls.pem"
-        self.key = folder / "tls.key"
-        root_key = ec.generate_private_key(ec.SECP256R1())
-        key = ec.generate_private_key(ec.SECP256R1())
-        root = _certificate("root", root_key, "root", root_key, is_root=True)
-        leaf = _certificate("server", key, "root", root_key, is_root=False)
-        self.root.write_bytes(root.public_bytes(serialization.Encoding.PEM))
-        self.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-    def server(self, *, asks_clients: bool = False) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.root)
-        context.load_cert_chain(self.certificate, self.key)
-        context.verify_mode = ssl.CERT_REQUIRED if asks_clients else ssl.CERT_NONE
-        return context
-
-
-def _certificate(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: str,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    is_root: bool,
-) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=is_root, crl_sign=is_root,
-        content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    loopback = x509.IPAddress(ip_address("127.0.0.1"))
-    public = issuer_key.public_key()
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Situations of tokens, judged by the double of an API server and by a real one where there is."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,11 +57,8 @@ async def the_double() -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
-async def a_real_one() -> AsyncIterator[Rig]:
-    kubeconfig = os.environ.get("KUBECONFIG")
-    if not kubeconfig:
-        pytest.skip("no real API server: KUBECONFIG is not set")
-    client = await open_cluster(ClusterLocation(kubeconfig=Path(kubeconfig)))
+async def a_real_one(kubeconfig: Path) -> AsyncIterator[Rig]:
+    client = await open_cluster(ClusterLocation(kubeconfig=kubeconfig))
     account = f"tested-{uuid4().hex[:8]}"
     path = "/api/v1/namespaces/default/serviceaccounts"
     try:
@@ -86,7 +82,11 @@ async def a_real_one() -> AsyncIterator[Rig]:
 
 @pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.kube)])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    opened = the_double() if request.param == "double" else a_real_one()
+    opened = (
+        the_double()
+        if request.param == "double"
+        else a_real_one(request.getfixturevalue("real_kubeconfig"))
+    )
     async with opened as found:
         yield found
 

@@ -1,0 +1,24 @@
+"""What suites of several kinds share: the real API server, for tests with the marker ``kube``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import kubernetes_server
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test with the marker where there is no real API server, all in one line."""
+    if item.get_closest_marker("kube") is not None:
+        asked_for = "kube" in str(item.config.getoption("markexpr"))
+        reason = kubernetes_server.why_there_is_none(is_asked_for=asked_for)
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the kubeconfig of a real API server, one for all tests that have the marker."""
+    with kubernetes_server.real_kubeconfig(tmp_path_factory.mktemp("kubernetes")) as path:
+        yield path
