@@ -1,0 +1,1 @@
+"""The validating webhook: objects are judged before the API server keeps them."""
