@@ -7,6 +7,8 @@ problems go to status, admin and ``snapshot``.
 from dataclasses import dataclass
 
 from controlplane.dataflow import Collection, Graph
+from controlplane.manifests.core import Namespace
+from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.candidates import Candidate, CandidateKey
 from controlplane.mesh.endpoint_slices import (
     build_references,
@@ -50,10 +52,13 @@ class World:
 
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
     needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
+    ``namespaces`` and ``service_entries`` are those of the mesh.
     """
 
+    namespaces: Collection[Name, Namespace]
     workloads: Collection[str, Workload]
     services: Collection[ServiceName, Service]
+    service_entries: Collection[Name, ServiceEntry]
     authorizations: Collection[Name, Authorization]
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
@@ -95,8 +100,10 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
     )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     return World(
+        namespaces=membership.namespaces,
         workloads=workloads,
         services=services.services,
+        service_entries=membership.service_entries,
         authorizations=policies.authorizations,
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,

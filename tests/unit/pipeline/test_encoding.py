@@ -8,6 +8,8 @@ from controlplane.encode.policy import encode_authorization
 from controlplane.encode.resource import Resource
 from controlplane.encode.service import encode_service
 from controlplane.encode.workload import encode_workload
+from controlplane.manifests.core import Namespace
+from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.world import World
 from controlplane.model.names import Name, ObjectReference, ServiceName
@@ -64,8 +66,12 @@ class Mesh:
             "needs", tuple, key=lambda value: value
         )
         self.world = World(
+            namespaces=graph.input("namespaces", Namespace, key=lambda value: value.key),
             workloads=self.workloads,
             services=self.services,
+            service_entries=graph.input(
+                "service entries", ServiceEntry, key=lambda value: value.key
+            ),
             authorizations=self.policies,
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
