@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.controllers.waypoint_objects import (
-    FIELD_MANAGER,
     INVALID_NAME,
     INVALID_PARAMETERS,
     UNSUPPORTED_ADDRESS,
@@ -22,6 +21,9 @@ from controlplane.model.problem import Condition, Problem
 
 REMOTE_CLASS: Final = "istio-remote"
 UNMANAGED_CONTROLLER: Final = "istio.io/unmanaged-gateway"
+
+STATUS_MANAGER: Final = "istiod-lite-gateway-status"
+"""Not the one that applies objects: what one manager applies less the next time is removed."""
 
 _CLASSES: Final = (
     (WAYPOINT_CLASS, MESH_CONTROLLER, "The default Istio waypoint GatewayClass"),
@@ -53,7 +55,7 @@ class ListenerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayStatus:
+class WantedStatus:
     """What is written into the status of one Gateway."""
 
     conditions: tuple[Condition, ...]
@@ -81,6 +83,19 @@ def class_condition(gateway_class: GatewayClass) -> Condition | None:
     return _condition(gateway_class, ("Accepted", True, "Accepted", "Handled by Istio controller"))
 
 
+def is_remote_class(name: str, gateway_class: GatewayClass | None) -> bool:
+    """Return whether Gateways of the class are deployed by somebody else, whatever they say."""
+    if gateway_class is None:
+        return name == REMOTE_CLASS
+    return gateway_class.controller_name == UNMANAGED_CONTROLLER
+
+
+def remote_status(gateway: Gateway) -> WantedStatus:
+    """Return the status of a Gateway of a remote class: whether it can be understood, no more."""
+    accepted = _condition(gateway, _accepted(gateway, ()))
+    return WantedStatus(conditions=(accepted,), listeners=(), addresses=())
+
+
 def requested_hosts(gateway: Gateway, workload: str, domain_suffix: str) -> tuple[str, ...]:
     """Return the hostnames of the Services that the Gateway is to be reached at.
 
@@ -99,7 +114,7 @@ def gateway_status(
     gateway: Gateway,
     hosts: Mapping[str, GatewayHost | None],
     problems: Iterable[Problem] = (),
-) -> GatewayStatus:
+) -> WantedStatus:
     """Return the status of a waypoint Gateway.
 
     ``hosts`` has what is known of each of ``requested_hosts``, in their order, None where there is
@@ -107,7 +122,7 @@ def gateway_status(
     """
     problems = tuple(problems)
     found = _addresses(gateway, hosts)
-    return GatewayStatus(
+    return WantedStatus(
         conditions=(
             _condition(gateway, _accepted(gateway, problems)),
             _condition(gateway, _programmed(gateway, hosts, problems)),
@@ -211,6 +226,6 @@ def _condition(manifest: Gateway | GatewayClass, said: _Said) -> Condition:
         status=status,
         reason=reason,
         message=message,
-        manager=FIELD_MANAGER,
+        manager=STATUS_MANAGER,
         observed_generation=manifest.metadata.generation,
     )

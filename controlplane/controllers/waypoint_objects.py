@@ -53,8 +53,26 @@ def is_deployed(gateway: Gateway, gateway_class: GatewayClass | None) -> bool:
         is_waypoint_class(gateway.class_name, gateway_class)
         and is_managed(gateway)
         and not gateway.metadata.deleting
-        and _is_known_version(gateway.metadata.annotations.get(CONTROLLER_VERSION))
+        and is_known_version(gateway)
     )
+
+
+def is_known_version(gateway: Gateway) -> bool:
+    """Return whether no newer control plane has taken the Gateway."""
+    return _is_known_version(gateway.metadata.annotations.get(CONTROLLER_VERSION))
+
+
+def is_abandoned(gateway: Gateway, gateway_class: GatewayClass | None) -> bool:
+    """Return whether what was deployed for the Gateway is wanted no more, and nobody else's now.
+
+    That has to be said: by the Gateway, which is to be reached elsewhere, or by a class of another
+    controller. A class that is merely missing says nothing.
+    """
+    if gateway.metadata.deleting or not is_known_version(gateway):
+        return False
+    if is_waypoint_class(gateway.class_name, gateway_class):
+        return not is_managed(gateway)
+    return gateway_class is not None
 
 
 def parameters_of(gateway: Gateway) -> Name | None:

@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.controllers.gateway_conditions import (
     GatewayHost,
-    GatewayStatus,
+    WantedStatus,
     class_condition,
     default_gateway_classes,
     gateway_status,
@@ -34,12 +34,12 @@ def hosts_of(gateway: Gateway) -> tuple[str, ...]:
     return requested_hosts(gateway, "waypoint", "cluster.local")
 
 
-def status_of(gateway: Gateway, *states: GatewayHost | None) -> GatewayStatus:
+def status_of(gateway: Gateway, *states: GatewayHost | None) -> WantedStatus:
     problems = waypoint_objects(gateway, SETTINGS).problems
     return gateway_status(gateway, dict(zip(hosts_of(gateway), states, strict=True)), problems)
 
 
-def told(status: GatewayStatus, kind: str) -> Condition:
+def told(status: WantedStatus, kind: str) -> Condition:
     (found,) = (each for each in status.conditions if each.type == kind)
     return found
 
