@@ -152,12 +152,61 @@ class CertificateMetrics:
         )
 
 
+class ClusterMetrics:
+    """What is counted of the cluster: what is read of it, who leads, what is written to it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.watch_lag = Histogram(
+            "istiod_lite_watch_lag_seconds",
+            "From an object's making, in whole seconds of the cluster's clock, to its arrival.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.watch_state = Gauge(
+            "istiod_lite_watch_state",
+            "1 for the state each kind is in: waiting, current, stale or absent.",
+            ["kind", "state"],
+            registry=registry,
+        )
+        self.watched_objects = Gauge(
+            "istiod_lite_watch_objects", "Objects known.", ["kind"], registry=registry
+        )
+        self.stale_seconds = Gauge(
+            "istiod_lite_watch_stale_seconds",
+            "For how long a kind has not been read.",
+            ["kind"],
+            registry=registry,
+        )
+        self.leads = Gauge(
+            "istiod_lite_leader", "1 while this replica leads.", ["election"], registry=registry
+        )
+        self.may_write = Gauge(
+            "istiod_lite_may_write",
+            "1 while this replica writes to the cluster.",
+            registry=registry,
+        )
+        self.writes = Counter(
+            "istiod_lite_writes",
+            "Writes to the API server, by what came of them.",
+            ["resource", "outcome"],
+            registry=registry,
+        )
+        self.write_troubles = Gauge(
+            "istiod_lite_write_troubles",
+            "Objects that are not the way they should be.",
+            ["controller", "outcome"],
+            registry=registry,
+        )
+
+
 class Metrics:
     """Every metric this process keeps, on a registry of its own."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
         self.certificates = CertificateMetrics(self.registry)
+        self.cluster = ClusterMetrics(self.registry)
         self.build = Info("istiod_lite_build", "Version of this process.", registry=self.registry)
         self.build.info({"version": version})
         self.clients = Gauge(

@@ -6,16 +6,12 @@ In: what the process can say about itself, as plain callables. Out: a FastAPI ap
 
 from collections.abc import Callable
 
-from fastapi import FastAPI, Response, status
+from fastapi import FastAPI, Request, Response, status
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-
-class Readiness(BaseModel):
-    """Whether the process serves, and what it waits for when it does not."""
-
-    ready: bool
-    waiting_for: list[str]
+from controlplane.admin.readiness import Readiness, wants_json
 
 
 class Version(BaseModel):
@@ -25,8 +21,16 @@ class Version(BaseModel):
     version: str
 
 
+def _nothing() -> list[str]:
+    return []
+
+
 def admin_application(
-    *, version: str, waiting_for: Callable[[], list[str]], registry: CollectorRegistry
+    *,
+    version: str,
+    waiting_for: Callable[[], list[str]],
+    registry: CollectorRegistry,
+    details: Callable[[], list[str]] = _nothing,
 ) -> FastAPI:
     """Return the admin application.
 
@@ -34,6 +38,7 @@ def admin_application(
         version: version of this process.
         waiting_for: one sentence per thing that keeps the process from serving; empty when ready.
         registry: the metrics to show under ``/metrics``.
+        details: sentences about what goes on beside serving, for ``/ready``.
     """
     application = FastAPI(
         title="istiod-lite", version=version, docs_url=None, redoc_url=None, openapi_url=None
@@ -45,12 +50,14 @@ def admin_application(
         return {"status": "alive"}
 
     @application.get("/ready")
-    def ready(response: Response) -> Readiness:
-        """Answer 200 when clients are served, 503 with the reasons otherwise."""
+    async def ready(request: Request) -> Response:
+        """Answer 200 when clients are served, 503 otherwise; lines of text, or JSON if asked."""
         reasons = waiting_for()
-        if reasons:
-            response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-        return Readiness(ready=not reasons, waiting_for=reasons)
+        found = Readiness(ready=not reasons, waiting_for=reasons, details=details())
+        code = status.HTTP_200_OK if found.ready else status.HTTP_503_SERVICE_UNAVAILABLE
+        if wants_json(request.headers.get("accept", "")):
+            return JSONResponse(found.model_dump(), status_code=code)
+        return PlainTextResponse(found.text(), status_code=code)
 
     @application.get("/version")
     def show_version() -> Version:
@@ -58,7 +65,7 @@ def admin_application(
         return Version(name="istiod-lite", version=version)
 
     @application.get("/metrics")
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Answer in the Prometheus text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -26,7 +26,10 @@ class AdminServer:
 
     def __init__(self, application: FastAPI, *, host: str, port: int) -> None:
         self._socket = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=128,
+            dualstack_ipv6=host == "::",
         )
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
@@ -44,6 +47,10 @@ class AdminServer:
             raise
         finally:
             self._socket.close()
+
+    def close(self) -> None:
+        """Give up the port of a server that never ran."""
+        self._socket.close()
 
     def stop(self) -> None:
         """Ask ``run`` to return once open requests are answered."""

@@ -1,15 +1,13 @@
 """The certificate authority put together: who may ask, what signs, what is written down.
 
-In: settings, the committed residents of the mesh, and the metrics. Out: the handlers and the
-access rules of the TLS port, its own certificate, and the tasks that keep all of it going.
+In: what is kept, who reviews tokens, the committed residents of the mesh, and the metrics. Out:
+the handlers and the access rules of the TLS port, its own certificate, and the tasks that keep all
+of it going.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -20,28 +18,22 @@ from controlplane.app.certificate_observation import (
     ReviewObservation,
     StandingObservation,
 )
+from controlplane.app.certificate_upkeep import publish_roots, retain, write_roots
 from controlplane.app.errors import StartupError
+from controlplane.app.kept import Kept, given_authority, root_file
 from controlplane.authentication.accounts import read_accounts
 from controlplane.authentication.authenticator import TokenAuthenticator
 from controlplane.authentication.clusters import Clusters
-from controlplane.authentication.issuer_key import IssuerKeyError, load_issuer_key
-from controlplane.authentication.local_issuer import LocalTokenReviews
+from controlplane.authentication.review import TokenReviews
 from controlplane.authentication.token_review import TokenReviewer
-from controlplane.ca.authorities import Authorities, Memories
-from controlplane.ca.authority import KeyType
-from controlplane.ca.bundle import BundleFile
+from controlplane.ca.bundle import bundle_pem
 from controlplane.ca.decisions import Decisions
 from controlplane.ca.errors import AuthorityError
-from controlplane.ca.file_key_store import FileKeyStore, replace_file
 from controlplane.ca.given_authority import GivenAuthority
 from controlplane.ca.issuance import Issuance
-from controlplane.ca.istio_secret import IstioSecretAuthority
-from controlplane.ca.journal import StoreJournal
 from controlplane.ca.limits import Limits, RateLimits
 from controlplane.ca.node_authorization import NodeSettings, ResidentAuthorizer
-from controlplane.ca.plugged import PluggedAuthority, plugged_files
 from controlplane.ca.requests import CertificateRequests, RequestSettings
-from controlplane.ca.rotation_policy import RotationPolicy
 from controlplane.ca.service import certificate_handlers
 from controlplane.ca.serving import ServingCertificate, istiod_names
 from controlplane.ca.ttl import LifetimePolicy
@@ -51,16 +43,7 @@ from controlplane.metrics import Metrics
 from controlplane.model.names import Name
 from controlplane.settings import Settings
 from controlplane.snapshots.residents import Residents
-from controlplane.sources.paths import read_paths
-from controlplane.store.anchors import FileAnchors
-from controlplane.store.database import Database, database_url
 from controlplane.store.errors import StoreError
-from controlplane.store.journal import Journal
-from controlplane.store.leadership import StoreLeadership
-from controlplane.store.ledger import Ledger, LedgerSettings
-from controlplane.store.ledger_key import ledger_key
-from controlplane.store.schema import prepare_schema
-from controlplane.store.spool import Spool
 from controlplane.xds.identity import Access
 
 if TYPE_CHECKING:
@@ -68,103 +51,11 @@ if TYPE_CHECKING:
 
     from controlplane.ca.signer import SignerSource
 
-_LOOKS: Final = 20
-_HOUR: Final = 3600.0
-_WATCH: Final = 5.0
+_MEASURED: Final = 5.0
+_FIRST_LOOKS: Final = 0.05
+_LOOKS: Final = 1.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is kept of certificates, for commands and the process alike."""
-
-    database: Database
-    ledger: Ledger
-    leadership: StoreLeadership
-    authorities: Authorities
-
-
-def trust_domain_of(settings: Settings) -> str:
-    """Return the trust domain of certificates: the setting's, meshconfig.yaml's, or the default."""
-    if settings.trust_domain is not None:
-        return settings.trust_domain
-    for name in ("meshconfig.yaml", "meshconfig.yml"):
-        path = settings.files / name
-        if path.is_file():
-            for manifest, _ in read_paths([path]).objects:
-                if isinstance(manifest, MeshConfig):
-                    return manifest.trust_domain
-    return MeshConfig().trust_domain
-
-
-def root_file(data_dir: Path) -> Path:
-    """Return where the trusted roots are written, for whoever connects."""
-    return data_dir / "root-cert.pem"
-
-
-def open_kept(settings: Settings, clock: Clock) -> Kept:
-    """Return what is kept in the data folder and the database, nothing read yet.
-
-    Raises:
-        StoreError: the database's address or the ledger's key cannot be used.
-    """
-    data_dir = settings.data_dir
-    database = Database(database_url(settings.database_url, data_dir=data_dir))
-    key = ledger_key(data_dir)
-    trust_domain = trust_domain_of(settings)
-    leadership = StoreLeadership(database, replica_id=settings.replica_id, clock=clock)
-    ledger = Ledger(
-        database=database,
-        key=key,
-        anchors=FileAnchors(data_dir, key),
-        spool=Spool(data_dir),
-        replica_id=settings.replica_id,
-        clock=clock,
-        settings=LedgerSettings(mode=settings.ledger),
-    )
-    journal = StoreJournal(
-        Journal(database, clock=clock), trust_domain=trust_domain, replica_id=settings.replica_id
-    )
-    authorities = Authorities(
-        trust_domain=trust_domain,
-        replica_id=settings.replica_id,
-        memories=Memories(
-            keys=FileKeyStore(data_dir / "ca", passphrase_file=settings.key_passphrase_file),
-            journal=journal,
-            leadership=leadership,
-        ),
-        clock=clock,
-        policy=RotationPolicy(
-            key_type=KeyType(settings.authority_key_type),
-            max_leaf_lifetime=timedelta(seconds=settings.issued_certificate_ttl),
-        ),
-        bundle_file=BundleFile(path=root_file(data_dir), replica_id=settings.replica_id),
-    )
-    return Kept(database=database, ledger=ledger, leadership=leadership, authorities=authorities)
-
-
-def given_authority(settings: Settings, trust_domain: str, clock: Clock) -> GivenAuthority | None:
-    """Return the authority that the settings give us; None when we are to have our own.
-
-    Raises:
-        StartupError: what is given does not make an authority; the text names the file.
-    """
-    try:
-        if settings.istio_ca_secret is not None:
-            return IstioSecretAuthority(
-                settings.istio_ca_secret, trust_domain=trust_domain, clock=clock
-            )
-        if plugged_files(settings.cacerts_dir) is None:
-            return None
-        return PluggedAuthority(
-            settings.cacerts_dir,
-            trust_domain=trust_domain,
-            clock=clock,
-            accepts_more_roots=settings.accepts_more_roots,
-        )
-    except AuthorityError as error:
-        raise StartupError(str(error)) from error
 
 
 class Certificates:
@@ -175,35 +66,37 @@ class Certificates:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, metrics: Metrics, residents: Residents
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        residents: Residents,
+        *,
+        kept: Kept,
+        reviews: TokenReviews,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics.certificates
+        self._kept = kept
+        self._root_file = root_file(settings.data_dir)
         self._observation = CertificateObservation(metrics)
         try:
-            self._kept = open_kept(settings, clock)
-            issuer = load_issuer_key(settings.data_dir)
             lifetimes = LifetimePolicy(
                 default=settings.default_certificate_ttl,
                 maximum=settings.max_certificate_ttl,
                 cap=settings.issued_certificate_ttl,
             )
-        except (StoreError, IssuerKeyError, ValueError) as error:
+        except ValueError as error:
             raise StartupError(str(error)) from error
-        self._given = given_authority(settings, self._kept.authorities.trust_domain, clock)
-        self._signers: SignerSource = self._given or self._kept.authorities
+        self._given = given_authority(settings, kept.authorities.trust_domain, clock)
+        self._signers: SignerSource = self._given or kept.authorities
         self._issuance = Issuance(self._signers, clock, lifetimes, draw=random.random)
         trusted = read_accounts(settings.trusted_node_accounts)
         for entry in trusted.malformed:
             _log.warning("trusted-node-account.malformed", entry=entry)
         cluster = settings.cluster_id
-        authenticator = _authenticator(
-            settings,
-            clock,
-            metrics,
-            LocalTokenReviews(issuer.public_key(), clock, _pod_uids(residents)),
-        )
+        authenticator = _authenticator(settings, clock, metrics, reviews)
         residents.on_gone(lambda uid: authenticator.forget_pod(cluster, uid))
         self.access = Access(
             authenticator=authenticator, trusted=trusted.accounts, residents={cluster: residents}
@@ -241,32 +134,60 @@ class Certificates:
         """Return the trust domain that certificates are issued for."""
         return self._kept.authorities.trust_domain
 
+    @property
+    def given(self) -> GivenAuthority | None:
+        """Return the authority that was given; None where we have our own."""
+        return self._given
+
+    def roots(self) -> tuple[str, int] | None:
+        """Return the trusted roots as PEM and the version of the bundle; None: not yet."""
+        if self._given is not None:
+            snapshot = self._given.current()
+            return None if snapshot is None else (snapshot.bundle, snapshot.generation)
+        kept = self._kept.authorities.standing.kept
+        if kept is None or not kept.authorities.trusted:
+            return None
+        return bundle_pem(kept.authorities), kept.authorities.state.bundle_version
+
     def unfit_reason(self) -> str | None:
         """Return why no certificate can be issued now, in words; None when it can."""
         return None if self._signers.current() is not None else self._signers.unfit_reason()
 
-    async def open(self) -> None:
-        """Prepare the database and load or make the authorities.
+    async def prepare(self) -> None:
+        """Prepare the database, and learn how far others have led.
 
         Raises:
-            StartupError: there will be no authority to sign with.
+            StartupError: it cannot be used.
         """
-        kept = self._kept
         try:
-            await prepare_schema(kept.database)
+            await self._kept.prepare()
+        except (StoreError, AuthorityError) as error:
+            raise StartupError(str(error)) from error
+
+    async def open(self, patience: float) -> None:
+        """Load the authorities, or wait ``patience`` seconds for whoever leads to make them.
+
+        Raises:
+            StartupError: there is no authority to sign with.
+        """
+        authorities = self._kept.authorities
+        began = self._clock.monotonic()
+        pause = _FIRST_LOOKS
+        try:
             if self._given is not None:
-                await asyncio.to_thread(self._write_roots, self._given)
+                await asyncio.to_thread(write_roots, self._given, self._root_file)
                 return
-            for _ in range(_LOOKS):
-                await kept.leadership.campaign()
-                await kept.authorities.look()
-                if kept.authorities.current() is not None:
+            while True:
+                await authorities.look()
+                if authorities.current() is not None:
                     return
-                await self._clock.sleep(0.1)
+                if self._clock.monotonic() - began >= patience:
+                    break
+                await self._clock.sleep(pause)
+                pause = min(_LOOKS, 2 * pause)
         except (StoreError, AuthorityError, OSError) as error:
             raise StartupError(str(error)) from error
-        standing = kept.authorities.standing
-        raise StartupError(standing.problem or kept.authorities.unfit_reason())
+        raise StartupError(authorities.standing.problem or authorities.unfit_reason())
 
     def serving(self) -> ServingCertificate:
         """Return the keeper of the TLS port's certificate."""
@@ -274,7 +195,11 @@ class Certificates:
         return ServingCertificate(
             self._issuance,
             self._signers,
-            istiod_names(settings.system_namespace, revision=settings.revision),
+            istiod_names(
+                settings.system_namespace,
+                revision=settings.revision,
+                custom=(settings.discovery_host,) if settings.discovery_host else (),
+            ),
             self._clock,
         )
 
@@ -282,14 +207,18 @@ class Certificates:
         """Return what has to run beside everything else, by name."""
         kept = self._kept
         signing = (
-            {"leadership": kept.leadership.run(), "authorities": kept.authorities.run()}
+            {"authorities": kept.authorities.run()}
             if self._given is None
-            else {"given authority": self._given.run(), "roots": self._publish_roots(self._given)}
+            else {
+                "given authority": self._given.run(),
+                "roots": publish_roots(self._given, self._root_file, self._clock),
+            }
         )
+        days = self._settings.ledger_retention_days
         return {
             **signing,
             "ledger": kept.ledger.run(),
-            "ledger retention": self._retain(),
+            "ledger retention": retain(kept.ledger, days, self._clock),
             "certificate metrics": self._measure(),
         }
 
@@ -308,32 +237,6 @@ class Certificates:
         await self._kept.database.close()
         self._issuance.close()
 
-    async def _publish_roots(self, given: GivenAuthority) -> None:
-        """Keep the root file equal to the given roots."""
-        while True:
-            await self._clock.sleep(_WATCH)
-            try:
-                await asyncio.to_thread(self._write_roots, given)
-            except OSError as error:
-                _log.warning("root-file.unwritten", reason=error.strerror or str(error))
-
-    def _write_roots(self, given: GivenAuthority) -> None:
-        snapshot = given.current()
-        if snapshot is None:
-            return
-        path, text = root_file(self._settings.data_dir), snapshot.bundle.encode()
-        if not path.exists() or path.read_bytes() != text:
-            replace_file(path, text, mode=0o644)
-
-    async def _retain(self) -> None:
-        while True:
-            before = self._clock.now() - timedelta(days=self._settings.ledger_retention_days)
-            try:
-                await self._kept.ledger.drop_segments(closed_before=before)
-            except StoreError as error:
-                _log.warning("ledger.retention_failed", reason=str(error))
-            await self._clock.sleep(_HOUR)
-
     async def _measure(self) -> None:
         standing = StandingObservation(self._metrics, self._settings.replica_id, self._clock)
         while True:
@@ -343,15 +246,18 @@ class Certificates:
             self._metrics.ledger_lost.set(status.lost)
             standing.signs(self._signers.current())
             if self._given is None:
-                standing.stands(self._kept.authorities.standing)
-            await self._clock.sleep(_WATCH)
+                found = self._kept.authorities.standing
+                standing.stands(found)
+                if found.kept is not None:
+                    self._kept.floor.see(found.kept.authorities.state.fencing_token)
+            await self._clock.sleep(_MEASURED)
 
 
 def _authenticator(
     settings: Settings,
     clock: Clock,
     metrics: Metrics,
-    reviews: LocalTokenReviews,
+    reviews: TokenReviews,
 ) -> TokenAuthenticator:
     audiences = tuple(filter(None, map(str.strip, settings.token_audiences.split(","))))
     cluster = settings.cluster_id
@@ -365,11 +271,3 @@ def _authenticator(
     return TokenAuthenticator(
         {cluster: reviewer}, clusters=Clusters(primary=cluster), audiences=audiences, clock=clock
     )
-
-
-def _pod_uids(residents: Residents) -> Callable[[Name], str | None]:
-    def uid(name: Name) -> str | None:
-        pod = residents.pod(name)
-        return None if pod is None else pod.uid
-
-    return uid

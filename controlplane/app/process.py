@@ -1,46 +1,51 @@
-"""The process put together: sources, graph, discovery server and admin side, in one task group.
+"""The process put together: source, mesh, certificates, ports and, in a cluster, writers.
 
-In: settings. Out: open ports that serve what the manifests say until ``stop`` is called, then a
-clean end: streams first, so that clients come back elsewhere.
+In: settings. Out: open ports that serve what the objects say until ``stop`` is called, then a
+clean end: the lead is given up at once, streams end so that clients come back elsewhere, and what
+waits to be written is (docs/protocol/replicas.md RP-5 to RP-13).
 """
 
 import asyncio
-import ipaddress
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from controlplane import __version__
 from controlplane.admin.api import admin_application
-from controlplane.admin.server import AdminServer
-from controlplane.app.certificates import Certificates, root_file
+from controlplane.app.certificates import Certificates
+from controlplane.app.cluster import Cluster, opened
+from controlplane.app.cluster_observation import measure
 from controlplane.app.data_folder import held_data_folder
+from controlplane.app.duties import Duties
 from controlplane.app.errors import StartupError
-from controlplane.app.observation import CommitObservation, ProblemObservation, StreamObservation
-from controlplane.ca.errors import AuthorityError
+from controlplane.app.kept import Places, open_kept, root_file, trust_domain_in
+from controlplane.app.local import local_reviews, local_source
+from controlplane.app.mesh import Mesh
+from controlplane.app.observation import StreamObservation
+from controlplane.app.ports import admin_servers, open_discovery, xds_settings
+from controlplane.app.readiness import Readiness
+from controlplane.app.serving import served_certificate
+from controlplane.app.surroundings import chosen_cluster, listening_host, require_possible
+from controlplane.app.writers import Writers, unknown_places
 from controlplane.clock import Clock, SystemClock
-from controlplane.dataflow import Batcher, Change, tune_collector
-from controlplane.manifests.documents import Limits
-from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.metrics import Metrics
-from controlplane.model.names import Name
 from controlplane.model.problem import Problem
-from controlplane.pipeline.assembly import build_pipeline
-from controlplane.pipeline.configuration import mesh_settings
-from controlplane.pipeline.intake import Intake
+from controlplane.pipeline.assembly import Pipeline
 from controlplane.settings import Settings
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
-from controlplane.sources.files import FilesSettings, FilesSource
-from controlplane.sources.source import Source
-from controlplane.xds.errors import ListenError
-from controlplane.xds.server import Listener, XdsServer
-from controlplane.xds.settings import XdsSettings
-from controlplane.xds.tls import HotCertificate
+from controlplane.store.errors import StoreError
+from controlplane.xds.server import XdsServer
 
-Upkeep = Callable[[], Coroutine[Any, Any, None]]
+if TYPE_CHECKING:
+    from controlplane.authentication.review import TokenReviews
+    from controlplane.sources.source import Source
+
+_PATIENCE: Final = 2.0
+_PATIENCE_IN_CLUSTER: Final = 60.0
 
 log = structlog.get_logger()
 
@@ -54,51 +59,43 @@ class Process:
         StartupError: the settings cannot be served.
     """
 
-    def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, source: Source | None = None
-    ) -> None:
-        self.host = settings.bind_address or "127.0.0.1"
-        _require_loopback(self.host)
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self._location = chosen_cluster(settings)
+        in_cluster = self._location is not None
+        require_possible(settings, in_cluster=in_cluster)
+        self.host = listening_host(settings, in_cluster=in_cluster)
         self.settings = settings
         self.started = asyncio.Event()
         self.xds_port = 0
         self.plaintext_port: int | None = None
         self.admin_port = 0
+        self.health_port: int | None = None
+        self.metrics = Metrics(__version__)
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
-        self.metrics = Metrics(__version__)
-        self.catalog = Catalog()
-        try:
-            self.pipeline = build_pipeline(mesh_settings(settings, expands=True))
-        except ValueError as error:
-            raise StartupError(f"a setting is unusable: {error}") from error
-        self._batcher = Batcher(
-            self.pipeline.graph,
-            self._clock,
-            quiet=settings.debounce_after,
-            maximum=settings.debounce_max,
-        )
-        self._intake = Intake(self.pipeline.inputs, self.pipeline.found_problems, self._batcher)
-        self._problems = ProblemObservation(self.metrics, self._intake.located)
-        self.residents = Residents(self._clock)
-        self._certificates = Certificates(settings, self._clock, self.metrics, self.residents)
-        self._source = source or FilesSource(
-            settings.files,
-            settings=FilesSettings(
-                limits=Limits(bytes=settings.max_file_bytes),
-                system_namespace=settings.system_namespace,
-            ),
-            clock=self._clock,
-        )
-        self._server = XdsServer(
-            self.catalog,
-            xds_settings(settings),
-            self._clock,
-            ready=self._why_not_ready,
-            access=self._certificates.access,
-            observer=StreamObservation(self.metrics, __version__),
-        )
-        self._connect()
+        self._mesh = Mesh(settings, self._clock, self.metrics, expands=not in_cluster)
+        self._readiness = Readiness(self._mesh, settings.files, self._clock)
+        self._server: XdsServer | None = None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Return the graph and its ends."""
+        return self._mesh.pipeline
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return the committed resources."""
+        return self._mesh.catalog
+
+    @property
+    def residents(self) -> Residents:
+        """Return the committed pods."""
+        return self._mesh.residents
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """Return the cluster it runs in; None without one, and before it is opened."""
+        return self._readiness.cluster
 
     @property
     def root_file(self) -> Path:
@@ -109,25 +106,14 @@ class Process:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return everything found wrong with the configuration."""
-        return self._problems.current
+        return self._mesh.problems.current
 
     def waiting_for(self) -> list[str]:
         """Return what keeps the process from serving, in sentences; empty when it serves."""
-        reasons = []
-        if not self.started.is_set():
-            reasons.append("the ports are not open yet")
-        if self._stopping.is_set():
-            reasons.append("the process is shutting down")
-        reason = self._why_not_ready()
-        if reason is not None:
-            reasons.append(reason)
-        unfit = self._certificates.unfit_reason()
-        if unfit is not None:
-            reasons.append(f"no certificate can be issued: {unfit}")
-        return reasons
+        return self._readiness.waiting_for()
 
     def stop(self) -> None:
-        """Ask ``run`` to end: streams are drained, then everything closes."""
+        """Ask ``run`` to end: the lead is given up, streams are drained, everything closes."""
         self._stopping.set()
 
     async def run(self, announce: Callable[["Process"], None] = lambda _: None) -> None:
@@ -136,118 +122,140 @@ class Process:
         Raises:
             StartupError: a port cannot be opened, or there is no authority to sign with.
         """
+        failure: BaseException | None = None
         with held_data_folder(self.settings.data_dir):
             try:
-                await self._serve(announce)
-            finally:
-                await self._server.stop(0)
-                await self._certificates.close()
+                async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+                    await self._live(stack, tasks, announce)
+            except* StartupError as errors:
+                failure = _first(errors)
+        if failure is not None:
+            raise failure
         log.info("process.stopped")
 
-    async def _serve(self, announce: Callable[["Process"], None]) -> None:
-        admin, upkeep = await self._open()
-        async with asyncio.TaskGroup() as tasks:
-            working = [
-                tasks.create_task(work, name=name)
-                for name, work in {
-                    "commits": self._batcher.run(),
-                    "source": self._source.run(self._intake),
-                    **self._certificates.tasks(),
-                    **{name: work() for name, work in upkeep.items()},
-                }.items()
-            ]
-            serving = tasks.create_task(admin.run(), name="admin")
+    async def _live(
+        self,
+        stack: AsyncExitStack,
+        tasks: asyncio.TaskGroup,
+        announce: Callable[["Process"], None],
+    ) -> None:
+        duties = Duties(tasks)
+        application = admin_application(
+            version=__version__,
+            waiting_for=self.waiting_for,
+            registry=self.metrics.registry,
+            details=self._readiness.details,
+        )
+        admins = admin_servers(
+            application, self.settings, self.host, in_cluster=self._location is not None
+        )
+        # From the beginning: whoever waits for us to be ready is told what for.
+        serving = [tasks.create_task(admin.run(), name="admin") for admin in admins]
+        self.admin_port, *others = (admin.port for admin in admins)
+        self.health_port = next(iter(others), None)
+        opening = tasks.create_task(self._open(stack, duties), name="opening")
+        stopping = tasks.create_task(self._stopping.wait(), name="stopping")
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            self._readiness.is_open = True
             self.started.set()
             announce(self)
-            await self._stopping.wait()
-            log.info("process.draining", clients=len(self._server.fleet))
-            await self._server.stop(self.settings.drain_timeout)
-            for task in working:
-                task.cancel()
+            await stopping
+        self._readiness.is_stopping = True
+        await self._end(opening, duties)
+        for admin in admins:
             admin.stop()
-            await serving
+        await asyncio.gather(*serving)
 
-    async def _open(self) -> tuple[AdminServer, dict[str, Upkeep]]:
-        """Open every port; return the admin server and the task that renews the certificate."""
-        settings = self.settings
-        host = self.host
-        bracketed = f"[{host}]" if ":" in host else host
-        await self._certificates.open()
-        certificate, upkeep = await self._certificate()
-        listeners = [Listener(address=f"{bracketed}:{settings.xds_port}", certificate=certificate)]
-        if settings.plaintext:
-            listeners.append(Listener(address=f"{bracketed}:{settings.plaintext_port}"))
+    async def _end(self, opening: "asyncio.Task[None]", duties: Duties) -> None:
+        opening.cancel()
+        await asyncio.wait({opening})
+        server = self._server
+        log.info("process.draining", clients=0 if server is None else len(server.fleet))
+        async with asyncio.TaskGroup() as ending:
+            ending.create_task(duties.resign())
+            if server is not None:
+                ending.create_task(server.stop(self.settings.drain_timeout))
+        await duties.end()
+
+    async def _open(self, stack: AsyncExitStack, duties: Duties) -> None:
+        """Open everything; what runs from then on is among ``duties``, what closes in ``stack``."""
+        settings, clock, mesh = self.settings, self._clock, self._mesh
+        cluster = None
+        if self._location is not None:
+            cluster = await opened(self._location, settings, clock, self.metrics)
+            stack.push_async_callback(cluster.close)
+        self._readiness.cluster = cluster
+        source: Source = local_source(settings, clock) if cluster is None else cluster.source
+        duties.keep({"commits": mesh.batcher.run(), "source": source.run(mesh.intake)})
+        certificates = await self._certificates(cluster, stack, duties)
+        server = self._server = XdsServer(
+            mesh.catalog,
+            xds_settings(settings),
+            clock,
+            ready=self._readiness.why_incomplete,
+            access=certificates.access,
+            observer=StreamObservation(self.metrics, __version__),
+        )
+        stack.push_async_callback(server.stop, 0)
+        certificate, upkeep = await served_certificate(settings, certificates)
+        self.xds_port, self.plaintext_port = await open_discovery(
+            server, certificates.handlers, certificate, settings, self.host
+        )
+        duties.keep({**certificates.tasks(), **{name: work() for name, work in upkeep.items()}})
+
+    async def _certificates(
+        self, cluster: Cluster | None, stack: AsyncExitStack, duties: Duties
+    ) -> Certificates:
+        """Open the authorities, and in a cluster start to write where this replica leads."""
+        settings, clock, mesh = self.settings, self._clock, self._mesh
+        patience = _PATIENCE if cluster is None else _PATIENCE_IN_CLUSTER
+        if cluster is None:
+            reviews: TokenReviews = local_reviews(settings, clock, mesh.residents)
+            trust_domain = settings.trust_domain or trust_domain_in(settings.files)
+        else:
+            reviews, trust_domain = cluster.reviews, await cluster.trust_domain(patience)
         try:
-            ports = await self._server.start(listeners, self._certificates.handlers)
-            admin = AdminServer(
-                admin_application(
-                    version=__version__,
-                    waiting_for=self.waiting_for,
-                    registry=self.metrics.registry,
-                ),
-                host=host,
-                port=settings.admin_port,
+            kept = open_kept(
+                settings,
+                clock,
+                trust_domain=trust_domain,
+                memory=None if cluster is None else cluster.memory(self._expected_targets),
             )
-        except (ListenError, OSError) as error:
-            raise StartupError(f"cannot open the ports: {error}") from error
-        self.admin_port = admin.port
-        self.xds_port = ports[0]
-        self.plaintext_port = ports[1] if settings.plaintext else None
-        return admin, upkeep
+        except StoreError as error:
+            raise StartupError(str(error)) from error
+        certificates = Certificates(
+            settings, clock, self.metrics, mesh.residents, kept=kept, reviews=reviews
+        )
+        stack.push_async_callback(certificates.close)
+        await certificates.prepare()
+        if cluster is not None or certificates.given is None:
+            duties.lead({"leadership": kept.leadership.run()})
+        if cluster is not None:
+            writers = self._readiness.writers = Writers(
+                settings=settings,
+                clock=clock,
+                mesh=mesh,
+                cluster=cluster,
+                roots=certificates.roots,
+                reports=kept.journal if certificates.given is None else None,
+            )
+            duties.write({"election locks": cluster.lead.run(), "writers": writers.run()})
+            duties.keep({"cluster metrics": measure(cluster, writers, self.metrics, clock)})
+        await certificates.open(patience)
+        mesh.on_mesh_config(certificates.notice)
+        self._readiness.certificates = certificates
+        return certificates
 
-    async def _certificate(self) -> tuple[HotCertificate, dict[str, Upkeep]]:
-        """Return what the TLS port serves, and what keeps it fresh unless files do."""
-        settings = self.settings
-        given = (settings.tls_certificate, settings.tls_key)
-        try:
-            if given[0] is not None and given[1] is not None:
-                return HotCertificate.from_files(given[0], given[1]), {}
-            if any(given):
-                raise StartupError("a serving certificate needs both its chain and its key")
-            serving = self._certificates.serving()
-            first = await serving.issue()
-            certificate = HotCertificate(first.chain, first.key)
-        except (ListenError, AuthorityError) as error:
-            raise StartupError(f"no serving certificate: {error}") from error
-        return certificate, {"serving certificate": lambda: serving.run(certificate.replace)}
-
-    def _connect(self) -> None:
-        graph = self.pipeline.graph
-        self.pipeline.publish_to(self.catalog)
-        self.pipeline.publish_residents_to(self.residents)
-        self.pipeline.inputs.mesh_config.subscribe(self._mesh_configured)
-        self.pipeline.found_problems.subscribe(self._problems.found)
-        self.pipeline.problems.subscribe(self._problems.judged)
-        graph.on_commit(CommitObservation(self.metrics, self.catalog).committed)
-        tune_collector(graph)
-
-    def _mesh_configured(self, changes: Sequence[Change[Name, MeshConfig]]) -> None:
-        for _, _, new in changes:
-            if new is not None:
-                self._certificates.notice(new)
-
-    def _why_not_ready(self) -> str | None:
-        if self.pipeline.graph.ready:
-            return None
-        missing = [problem.message for problem in self.problems if problem.object is None]
-        waiting = f"the manifests in {self.settings.files} have not been read yet"
-        return "; ".join([waiting, *missing])
+    def _expected_targets(self) -> Places:
+        writers = self._readiness.writers
+        if writers is None or not self._mesh.is_complete:
+            return unknown_places(self.settings.cluster_id)
+        return writers.expected_targets()
 
 
-def xds_settings(settings: Settings) -> XdsSettings:
-    """Return the part of the settings that the discovery server reads."""
-    return XdsSettings(
-        scopes_policies_to_nodes=settings.authorization_scope == "node",
-        acknowledgement_timeout=settings.acknowledgement_timeout,
-        connection_age=settings.max_connection_age,
-        new_streams_per_second=settings.max_new_streams_per_second,
-    )
-
-
-def _require_loopback(address: str) -> None:
-    try:
-        is_loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError as error:
-        raise StartupError(f"{address!r} is not an IP address") from error
-    if not is_loopback:
-        raise StartupError(f"{address} is not a loopback address, and nobody is authenticated yet")
+def _first(errors: BaseExceptionGroup[StartupError]) -> BaseException:
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

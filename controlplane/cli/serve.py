@@ -15,6 +15,7 @@ import uvloop
 
 from controlplane.app.errors import StartupError
 from controlplane.app.process import Process
+from controlplane.app.surroundings import LOOPBACK, at_port
 from controlplane.logs import configure_logs
 from controlplane.settings import Settings
 
@@ -24,9 +25,15 @@ _PR_SET_DUMPABLE: Final = 4
 log = structlog.get_logger()
 
 
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - one parameter for each option
     files: Annotated[
         Path | None, typer.Option(help="Folder of manifests to watch.", show_default="./mesh")
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Kubeconfig of the cluster to run for, instead of a folder.")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig.", show_default="its current one")
     ] = None,
     xds_port: Annotated[
         int | None, typer.Option(help="Port for discovery over TLS.", show_default="15012")
@@ -44,7 +51,11 @@ def serve(
         Path | None, typer.Option(help="Where keys are kept.", show_default="./.istiod-lite")
     ] = None,
 ) -> None:
-    """Watch manifests and serve what they say to node proxies, on loopback.
+    """Serve node proxies what a cluster, or a folder of manifests, says.
+
+    A cluster is used in a pod of it, and where --kubeconfig, --context or KUBECONFIG names one; a
+    ~/.kube/config alone is left alone. Whoever leads writes to the cluster. Without one everything
+    stays on loopback.
 
     Options override the ISTIOD_LITE_* environment. Ends cleanly on SIGTERM and Ctrl-C: exit code 0.
     Exit code 1 when it cannot start.
@@ -53,6 +64,8 @@ def serve(
     """
     given: dict[str, Any] = {
         "files": files,
+        "kubeconfig": kubeconfig,
+        "context": context,
         "xds_port": xds_port,
         "plaintext": plaintext,
         "plaintext_port": plaintext_port,
@@ -88,12 +101,16 @@ async def _serve(settings: Settings) -> None:
 
 def _announce(process: Process) -> None:
     host = process.host
-    log.info("manifests.watched", folder=str(process.settings.files.absolute()), cluster="none")
+    cluster = process.cluster
+    if cluster is None:
+        log.info("manifests.watched", folder=str(process.settings.files.absolute()), cluster="none")
+    else:
+        log.info("cluster.watched", cluster=cluster.location, server=cluster.server)
     log.info(
         "xds.listening",
-        address=f"{host}:{process.xds_port}",
+        address=at_port(host, process.xds_port),
         root_certificate=str(process.root_file.absolute()),
     )
     if process.plaintext_port is not None:
-        log.info("xds.listening", address=f"{host}:{process.plaintext_port}", plaintext=True)
-    log.info("admin.listening", url=f"http://{host}:{process.admin_port}/ready")
+        log.info("xds.listening", address=at_port(LOOPBACK, process.plaintext_port), plaintext=True)
+    log.info("admin.listening", url=f"http://{at_port(host, process.admin_port)}/ready")

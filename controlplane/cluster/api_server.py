@@ -91,6 +91,11 @@ class ApiServer:
             headers={"accept": "application/json", "user-agent": "istiod-lite"},
         )
 
+    @property
+    def url(self) -> str:
+        """Return where the API server is."""
+        return str(self._credentials.host)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()

@@ -95,6 +95,13 @@ class Journal:
         rows = await self._rows(select(replica).order_by(replica.c.replica_id))
         return tuple(map(replica_from_row, rows))
 
+    async def highest_token(self, trust_domain: str) -> int:
+        """Return the highest token that anybody has led with here; 0 before anybody did."""
+        state = await self.state(trust_domain)
+        async with self._database.reading() as connection:
+            elected = await self._elected(connection)
+        return max(elected, 0 if state is None else state.fencing_token)
+
     async def report_replica(self, report: Replica) -> None:
         """Replace what is known of one replica."""
         await self._upsert(replica, asdict(report))

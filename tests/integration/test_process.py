@@ -70,7 +70,9 @@ async def _running(settings: Settings) -> AsyncIterator[Process]:
 
 async def _admin(process: Process, path: str) -> httpx.Response:
     async with httpx.AsyncClient() as client:
-        return await client.get(f"http://127.0.0.1:{process.admin_port}{path}")
+        return await client.get(
+            f"http://127.0.0.1:{process.admin_port}{path}", headers={"accept": "application/json"}
+        )
 
 
 async def _until(process: Process, condition: Callable[[], bool]) -> None:

@@ -171,7 +171,7 @@ async def test_a_plugged_in_authority_signs_and_its_roots_are_written(tmp_path: 
         held = await fetch_certificate(target_of(process), CART, lambda: token_of(process))
         assert held.chain[1] == signing.certificate
     (folder / "ca-key.pem").unlink()
-    with pytest.raises(StartupError, match=r"ca-key\.pem"):
+    with pytest.RaisesGroup(pytest.RaisesExc(StartupError, match=r"ca-key\.pem")):
         async with running(tmp_path, cacerts_dir=str(folder)):
             raise AssertionError
 
