@@ -94,7 +94,7 @@ class ApiServer:
     @property
     def url(self) -> str:
         """Return where the API server is."""
-        return str(self._credentials.host)
+        return self._credentials.host
 
     async def close(self) -> None:
         """Close every connection."""
