@@ -7,7 +7,7 @@ not for ever. What arrives during a commit forms the next batch.
 """
 
 import asyncio
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
 from controlplane.clock import Clock
@@ -23,7 +23,8 @@ class Batcher:
     """Hands changes to `graph` in batches. The graph may have no other driver while it runs.
 
     Units: `quiet`, `maximum` and `slice_seconds` are seconds: a batch is committed when nothing
-    was added for `quiet`, at the latest `maximum` after its first change.
+    was added for `quiet`, at the latest `maximum` after its first change. `on_batch` is called
+    when a batch is taken to be committed.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Batcher:
         quiet: float = 0.010,
         maximum: float = 0.100,
         slice_seconds: float = 0.005,
+        on_batch: Callable[[], None] | None = None,
     ) -> None:
         self._graph = graph
         self._clock = clock
         self._quiet = quiet
         self._maximum = maximum
         self._slice_seconds = slice_seconds
+        self._on_batch = on_batch
         self._pending: dict[Input[Any, Any], Edits[Any, Any]] = {}
         self._first_at = 0.0
         self._last_at = float("-inf")
@@ -119,6 +122,8 @@ class Batcher:
         self._awaiting_current, self._awaiting_next = self._awaiting_next, []
         self._arrived.clear()
         self._is_committing = True
+        if self._on_batch is not None:
+            self._on_batch()
         await self._graph.commit_async(
             batch, monotonic=self._clock.monotonic, slice_seconds=self._slice_seconds
         )

@@ -73,7 +73,12 @@ class CommitSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionDescription:
-    """One collection as admin shows it; `cells` counts the rule results that depend on a fetch."""
+    """One collection as admin shows it; `cells` counts the rule results that depend on a fetch.
+
+    `reads` counts the keys and buckets of this collection that rules of others depend on.
+    `last_seconds` is what its last recomputation took, `total_seconds` what all of them did since
+    `Graph.time`; 0.0 before.
+    """
 
     name: str
     kind: str
@@ -83,3 +88,6 @@ class CollectionDescription:
     failures: int
     clashes: int
     indexes: tuple[str, ...]
+    reads: int = 0
+    last_seconds: float = 0.0
+    total_seconds: float = 0.0

@@ -5,7 +5,7 @@ know objects and users know files.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from controlplane.dataflow import Batcher, Input
 from controlplane.manifests.mesh_config import MeshConfig
@@ -49,19 +49,32 @@ class FoundProblems:
     problems: tuple[Problem, ...]
 
 
+class Arrivals(Protocol):
+    """Hears of every object that is handed over; called on the loop, so it must be quick."""
+
+    def arrived(self, reference: ObjectReference, *, is_removal: bool) -> None:
+        """Hear of an object that is new, changed or gone."""
+        ...
+
+
 class Intake:
     """Takes what sources find.
 
-    Args of construction: the inputs to fill, the input of what is wrong with the files, and the
-    batcher in front of both.
+    Args of construction: the inputs to fill, the input of what is wrong with the files, the
+    batcher in front of both, and who hears what arrives.
     """
 
     def __init__(
-        self, inputs: Inputs, found_problems: Input[str, FoundProblems], batcher: Batcher
+        self,
+        inputs: Inputs,
+        found_problems: Input[str, FoundProblems],
+        batcher: Batcher,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._inputs = inputs
         self._found_problems = found_problems
         self._batcher = batcher
+        self._arrivals = arrivals
         self._origins: dict[Identity, Origin] = {}
 
     def put(self, manifest: Manifest | MeshConfig, origin: Origin) -> None:
@@ -70,6 +83,7 @@ class Intake:
         place = input_of(self._inputs, identity)
         if place is not None:
             self._origins[identity] = origin
+            self._note(identity, is_removal=False)
             self._batcher.put(place[0], manifest)
 
     def remove(self, kind: str, key: Name) -> None:
@@ -78,6 +92,7 @@ class Intake:
         place = input_of(self._inputs, identity)
         if place is not None:
             self._origins.pop(identity, None)
+            self._note(identity, is_removal=True)
             self._batcher.remove(*place)
 
     def problems(self, origin: Origin, found: tuple[Problem, ...]) -> None:
@@ -98,6 +113,11 @@ class Intake:
         if problem.object is None:
             return problem
         return at_origin(problem, self._origins.get(_identity(problem.object)))
+
+    def _note(self, identity: Identity, *, is_removal: bool) -> None:
+        if self._arrivals is not None:
+            reference = ObjectReference(identity.kind, *identity.key)
+            self._arrivals.arrived(reference, is_removal=is_removal)
 
 
 def input_of(inputs: Inputs, identity: Identity) -> tuple[Input[Any, Any], Any] | None:

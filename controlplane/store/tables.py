@@ -232,3 +232,31 @@ leadership: Final = Table(
     Column("fencing_token", BigInteger, nullable=False),
     Column("expires_at", Moment, nullable=False),
 )
+
+fleet_replica: Final = Table(
+    "fleet_replica",
+    metadata,
+    Column("replica_id", name(), primary_key=True),
+    Column("seen_at", Moment, nullable=False),
+)
+
+connection: Final = Table(
+    "connection",
+    metadata,
+    Column("replica_id", name(), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("detail", String, nullable=False),
+    PrimaryKeyConstraint("replica_id", "number"),
+)
+
+commit_record: Final = Table(
+    "commit_record",
+    metadata,
+    Column("replica_id", name(), nullable=False),
+    Column("instance", identifier(), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("committed_at", Moment, nullable=False),
+    Column("detail", String, nullable=False),
+    PrimaryKeyConstraint("replica_id", "instance", "number"),
+    Index(None, "committed_at"),
+)

@@ -19,6 +19,8 @@ MESSAGE: Final = 2000
 NAMES: Final = 100
 """Resources kept of those it named."""
 
+_CLOCK_WAS_SET: Final = timedelta(seconds=0.5)
+
 BehindSince = Callable[[tuple[TableKey, ...], int], float | None]
 """Tells when the first commit after a number changed one of some tables, in monotonic seconds."""
 
@@ -28,7 +30,7 @@ class Fleet:
 
     def __init__(self, clock: Clock, *, replica: str = "") -> None:
         self.replica = replica
-        self._clock = clock
+        self._moments = _Moments(clock)
         self._behind_since: BehindSince = lambda _keys, _held: None
         self._sessions: dict[int, Session] = {}
 
@@ -50,17 +52,21 @@ class Fleet:
 
     def connections(self) -> tuple[Connection, ...]:
         """Return every client that has introduced itself, oldest stream first."""
-        moments = _Moments(self._clock)
-        return tuple(
-            self._connection(session, node, moments) for session, node in self._introduced()
-        )
+        return tuple(self.each())
+
+    def each(self) -> Iterator[Connection]:
+        """Yield the same one by one; streams may come and go between two of them."""
+        self._moments.refresh()
+        for session, node in tuple(self._introduced()):
+            yield self._connection(session, node)
 
     def connection(self, number: int) -> Connection | None:
         """Return the client on stream ``number``."""
         session = self._sessions.get(number)
         if session is None or session.node is None:
             return None
-        return self._connection(session, session.node, _Moments(self._clock))
+        self._moments.refresh()
+        return self._connection(session, session.node)
 
     def followers(self) -> Iterator[Follower]:
         """Yield every client that has introduced itself, as commits are followed by."""
@@ -80,7 +86,7 @@ class Fleet:
             if session.node is not None:
                 yield session, session.node
 
-    def _connection(self, session: Session, node: Node, moments: "_Moments") -> Connection:
+    def _connection(self, session: Session, node: Node) -> Connection:
         return Connection(
             replica=self.replica,
             number=session.number,
@@ -94,10 +100,11 @@ class Fleet:
             peer=session.origin.peer,
             identity=session.origin.identity,
             connected_at=session.connected_at,
-            types=tuple(self._progress(each, moments) for each in session.subscriptions.values()),
+            types=tuple(self._progress(each) for each in session.subscriptions.values()),
         )
 
-    def _progress(self, subscription: Subscription, moments: "_Moments") -> TypeProgress:
+    def _progress(self, subscription: Subscription) -> TypeProgress:
+        moments = self._moments
         held, due = subscription.commit_held, subscription.commit_due
         was_sent = bool(subscription.nonce_sent)
         return TypeProgress(
@@ -126,13 +133,23 @@ class Fleet:
 
 
 class _Moments:
-    """Wall-clock times of monotonic ones, all by the same two readings."""
+    """Wall-clock times of monotonic ones.
+
+    One moment has the same time whenever it is asked for: who compares two states of a connection
+    must not find a microsecond's difference. Only where the clock was set does it change.
+    """
 
     def __init__(self, clock: Clock) -> None:
-        self._now = clock.now()
-        self._monotonic = clock.monotonic()
+        self._clock = clock
+        self._start = self._started()
+
+    def refresh(self) -> None:
+        start = self._started()
+        if abs(start - self._start) > _CLOCK_WAS_SET:
+            self._start = start
 
     def of(self, monotonic: float | None) -> datetime | None:
-        if monotonic is None:
-            return None
-        return self._now - timedelta(seconds=self._monotonic - monotonic)
+        return None if monotonic is None else self._start + timedelta(seconds=monotonic)
+
+    def _started(self) -> datetime:
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic())
