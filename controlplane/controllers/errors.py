@@ -1,5 +1,6 @@
 """What goes wrong inside a controller; the caller makes a Problem or an outcome of it."""
 
+from controlplane.cluster.apply import Applied
 from controlplane.errors import IstiodLiteError
 
 
@@ -10,3 +11,11 @@ class OverlayError(IstiodLiteError):
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field = field
         self.reason = reason
+
+
+class UnlistedError(IstiodLiteError):
+    """A kind could not be listed as a whole; ``applied`` is what came of trying."""
+
+    def __init__(self, applied: Applied) -> None:
+        super().__init__(applied.message)
+        self.applied = applied
