@@ -13,6 +13,8 @@ from controlplane.cluster.client import ClusterClient
 from controlplane.cluster.refusal import refusal_in
 
 _EXISTS: Final = "AlreadyExists"
+_OK: Final = 200
+_NOT_FOUND: Final = 404
 
 
 class Existence:
@@ -41,6 +43,17 @@ class Existence:
         if refusal.reason == _EXISTS:
             return Applied(outcome=Outcome.UNCHANGED)
         return Applied(outcome=outcome_of(refusal), message=refusal.message or str(refusal))
+
+    async def is_there(self, target: Target, uid: str) -> bool:
+        """Return whether ``target`` is there with ``uid`` and not being deleted; True in doubt."""
+        answer = await ask_as_leader(self._client, self._lead, "GET", target.path)
+        if isinstance(answer, Applied) or answer.status != _OK:
+            return isinstance(answer, Applied) or answer.status != _NOT_FOUND
+        try:
+            metadata = json.loads(answer.body)["metadata"]
+            return metadata["uid"] == uid and not metadata.get("deletionTimestamp")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return True
 
     async def remove(self, target: Target, live: Mapping[str, Any]) -> Applied:
         """Remove ``target`` if it is still the ``live`` one that was looked at, unchanged."""

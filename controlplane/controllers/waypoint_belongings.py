@@ -97,6 +97,16 @@ class WaypointBelongings:
         """Return whether ``live`` is as the Gateway wants it."""
         return self._applier.is_applied(_target(gateway, _place(wanted)), live, wanted)
 
+    async def has_gateway(self, gateway: Name, uid: str) -> bool:
+        """Return whether the Gateway with ``uid`` is there to stay; when in doubt it is."""
+        target = Target(
+            api_version="gateway.networking.k8s.io/v1",
+            plural="gateways",
+            namespace=gateway.namespace,
+            name=gateway.name,
+        )
+        return await self._existence.is_there(target, uid)
+
     async def make(self, gateway: Name, wanted: Sequence[Mapping[str, Any]]) -> Applied:
         """Apply what differs, each object whatever comes of the others; return the worst of it."""
         found = Applied(outcome=Outcome.UNCHANGED)

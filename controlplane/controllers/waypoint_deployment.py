@@ -88,6 +88,7 @@ class WaypointDeployment:
         self._problems: Mapping[Name, tuple[Problem, ...]] = MappingProxyType({})
         self._judged: dict[Name, tuple[Problem, ...]] = {}
         self._wanted: dict[Name, dict[Place, Mapping[str, Any]]] = {}
+        self._bereft: set[Name] = set()
         self._rewrites: Counter[Name] = Counter()
         self._is_ready = False
         self._begin()
@@ -143,6 +144,7 @@ class WaypointDeployment:
         self._judged = {}
         self._problems = MappingProxyType({})
         self._wanted = {}
+        self._bereft = set()
         self._rewrites = Counter()
         self._queue: WorkQueue[Name] = WorkQueue(
             self._work, name=self.name, clock=self._clock, draw=self._draw
@@ -194,11 +196,13 @@ class WaypointDeployment:
         gateway, place, live = noticed.gateway, noticed.place, noticed.live
         if live is None:
             # Whoever wants the name of something that is gone can have it now.
-            self._rewrite(
+            bereft = [
                 key
                 for key, wanted in self._wanted.items()
                 if key.namespace == gateway.namespace and place in wanted
-            )
+            ]
+            self._bereft.update(bereft)
+            self._rewrite(bereft)
         elif gateway in self._wanted:
             wanted = self._wanted[gateway].get(place)
             if wanted is None or not self._belongings.is_right(gateway, wanted, live):
@@ -237,6 +241,11 @@ class WaypointDeployment:
         )
         self._wanted[key] = places_of(found.objects)
         self._judge(key, found.problems)
+        if key in self._bereft:
+            # Maybe with the Gateway itself: the garbage collector may be ahead of what is known.
+            if not await self._belongings.has_gateway(key, gateway.metadata.uid):
+                return Applied(outcome=Outcome.GONE)
+            self._bereft.discard(key)
         # Where nothing can be made of it, what runs goes on running until it can.
         applied = await self._belongings.make(key, found.objects)
         if not applied.is_done or not found.objects:
@@ -249,6 +258,7 @@ class WaypointDeployment:
         """Forget a Gateway: it is gone, or somebody else's."""
         self._parameters.refer(key, None)
         self._wanted.pop(key, None)
+        self._bereft.discard(key)
         self._rewrites.pop(key, None)
         self._judge(key, None)
         return Applied(outcome=Outcome.GONE)
