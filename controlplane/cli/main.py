@@ -10,6 +10,7 @@ from controlplane.cli.demo import demo
 from controlplane.cli.serve import serve
 from controlplane.cli.snapshot import snapshot
 from controlplane.cli.token import token
+from controlplane.cli.waypoint import waypoint_commands
 
 application = typer.Typer(
     name="istiod-lite",
@@ -24,6 +25,7 @@ application.command()(analyze)
 application.command()(token)
 application.add_typer(ca_commands)
 application.add_typer(database_commands)
+application.add_typer(waypoint_commands)
 
 
 @application.command()
