@@ -48,7 +48,8 @@ class KubernetesApi:
     makes an object is a patch and a create. ``grants`` are all that is allowed where they are set,
     ``denied`` are pairs of verb and resource that are not; ``user`` is named to whom it is not
     allowed. ``reviews`` are the statuses of TokenReviews by token. While ``is_silent`` watches stay
-    open and say nothing. ``collects`` says whether objects go when their owners are gone.
+    open and say nothing. Bookmarks come every ``bookmark_seconds``, if it is set; real API servers
+    send them about once a minute. ``collects`` says whether objects go when their owners are gone.
     """
 
     objects: KubernetesObjects = field(default_factory=KubernetesObjects)
@@ -59,6 +60,7 @@ class KubernetesApi:
     denied: set[tuple[str, str]] = field(default_factory=set)
     reviews: dict[str, Json] = field(default_factory=dict)
     is_silent: bool = False
+    bookmark_seconds: float = 0.0
     collects: bool = True
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
@@ -67,9 +69,11 @@ class KubernetesApi:
     watches: int = 0
     _runner: web.AppRunner | None = None
     _listening: socket.socket | None = None
-    _collecting: asyncio.Task[None] | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _pages: dict[str, tuple[int, list[Json]]] = field(default_factory=dict)
     _bookmarks: int = 0
+    _opened: int = 0
+    _muted: int = 0
 
     @property
     def url(self) -> str:
@@ -93,16 +97,18 @@ class KubernetesApi:
         await web.SockSite(self._runner, listening, ssl_context=self.tls).start()
         self.port = listening.getsockname()[1]
         if self.collects:
-            self._collecting = asyncio.create_task(collect_for_ever(self.objects))
+            self._tasks.append(asyncio.create_task(collect_for_ever(self.objects)))
+        if self.bookmark_seconds:
+            self._tasks.append(asyncio.create_task(self._bookmark_for_ever()))
 
     async def stop(self) -> None:
         """Break every connection and listen no more; the objects stay."""
         if self._runner is None:
             return
-        if self._collecting is not None:
-            self._collecting.cancel()
-            await asyncio.gather(self._collecting, return_exceptions=True)
-            self._collecting = None
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         # A connection that was just accepted takes some turns of the loop to be made, and would be
         # lost track of if the server were closed by then: accept no more, wait, and close.
         loop = asyncio.get_running_loop()
@@ -117,6 +123,10 @@ class KubernetesApi:
     def break_connections(self) -> None:
         _abort(self._runner.server if self._runner else None)
 
+    def mute_open_watches(self) -> None:
+        """Let every watch that is open now stay open and never say anything again."""
+        self._muted = self._opened
+
     def fail(self, verb: str, resource: str, *statuses: int) -> None:
         """Answer the next requests of ``verb`` on ``resource`` with these statuses."""
         self.faults.setdefault((verb, resource), deque()).extend(statuses)
@@ -128,6 +138,11 @@ class KubernetesApi:
         """Send every watch the current revision."""
         self._bookmarks += 1
         self.objects.wake()
+
+    async def _bookmark_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.bookmark_seconds)
+            self.bookmark()
 
     def count(self, verb: str, resource: str) -> int:
         return sum((each.verb, each.resource) == (verb, resource) for each in self.asked)
@@ -276,10 +291,10 @@ class KubernetesApi:
             raise RefusedError(504, "Too large resource version", cause="ResourceVersionTooLarge")
         response = web.StreamResponse(headers={"content-type": "application/json"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
-        self.watches += 1
         seconds = float(parameters.get("timeoutSeconds", "3600"))
+        self.watches += 1
         try:
+            await response.prepare(request)
             async with asyncio.timeout(seconds):
                 async for line in self._lines(place, parameters):
                     await response.write(line)
@@ -295,6 +310,8 @@ class KubernetesApi:
     async def _lines(self, place: Place, parameters: Json) -> AsyncIterator[bytes]:
         passes = selects(parameters)
         marks = self._bookmarks
+        self._opened += 1
+        number = self._opened
         revision = int(parameters.get("resourceVersion") or "0")
         if not revision:
             # A watch from no version starts with what there is.
@@ -307,7 +324,7 @@ class KubernetesApi:
                 gone = RefusedError(410, "too old resource version").document
                 yield event("ERROR", gone)
                 return
-            if not self.is_silent:
+            if not self.is_silent and number > self._muted:
                 lines = self._since(revision, place, passes)
                 revision = self.objects.revision
                 if marks != self._bookmarks and parameters.get("allowWatchBookmarks") == "true":
