@@ -91,7 +91,7 @@ class WebhookConfiguration:
         self._reason = ""
         self._added_at = float("-inf")
         self._is_missing = False
-        self._is_forbidden = False
+        self._forbidden: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -215,7 +215,7 @@ class WebhookConfiguration:
         refusal = refusal_in(answer)
         if refusal is not None:
             return self._refused(method, refusal)
-        self._is_forbidden = False
+        self._forbidden.discard(method)
         try:
             found: Any = json.loads(answer.body)
         except (ValueError, RecursionError):
@@ -231,8 +231,8 @@ class WebhookConfiguration:
             self._note_missing(is_missing=True)
         elif refusal.status == 403:
             outcome = Outcome.FORBIDDEN
-            if not self._is_forbidden:
-                self._is_forbidden = True
+            if method not in self._forbidden:
+                self._forbidden.add(method)
                 _log.error("write.forbidden", kind=self._target.plural, object=str(self._target))
         elif refusal.status in _CHANGED and method == "PATCH":
             outcome = Outcome.CONFLICT
