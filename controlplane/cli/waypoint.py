@@ -5,9 +5,7 @@ that control plane to be up.
 """
 
 import json
-import re
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -33,6 +31,20 @@ from controlplane.cli.waypoint_gateway import (
     status_rows,
     waypoint_manifest,
 )
+from controlplane.cli.waypoint_options import (
+    AllNamespaces,
+    ManifestOutput,
+    Name,
+    Names,
+    Namespace,
+    Output,
+    OutputOption,
+    Revision,
+    Traffic,
+    TrafficType,
+    Wait,
+    WaitTimeout,
+)
 from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ClusterLocation
 from controlplane.cluster.client import ClusterClient
@@ -42,73 +54,6 @@ NOT_READY: Final = 3
 """The exit code of waiting in vain."""
 
 _AMBIENT: Final = "ambient"
-_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
-
-
-class TrafficType(StrEnum):
-    """What a waypoint takes traffic for."""
-
-    SERVICE = "service"
-    WORKLOAD = "workload"
-    ALL = "all"
-    NONE = "none"
-
-
-class Output(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-class ManifestOutput(StrEnum):
-    """How to print a manifest."""
-
-    YAML = "yaml"
-    JSON = "json"
-
-
-def _object_name(text: str | None) -> str | None:
-    """Refuse what can name no object: it would become part of a path."""
-    if text is not None and not _OBJECT_NAME.fullmatch(text):
-        raise typer.BadParameter(f'"{text}" cannot be the name of an object')
-    return text
-
-
-def _object_names(texts: list[str] | None) -> list[str] | None:
-    for text in texts or ():
-        _object_name(text)
-    return texts
-
-
-_Name = Annotated[str, typer.Option("--name", help="Name of the waypoint.", callback=_object_name)]
-_Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Waypoints.", callback=_object_names),
-]
-_Namespace = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace",
-        "-n",
-        help="Namespace. Default: the context's, else default.",
-        callback=_object_name,
-    ),
-]
-_AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")]
-_Traffic = Annotated[
-    TrafficType | None,
-    typer.Option("--for", help="Traffic it takes. Default: that of its class, else service."),
-]
-_Revision = Annotated[
-    str | None, typer.Option("--revision", "-r", help="Revision that deploys it. Default: any.")
-]
-_Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it works.")]
-_WaitTimeout = Annotated[
-    float, typer.Option("--wait-timeout", min=0.0, help="Seconds that --wait waits at most.")
-]
-_Output = Annotated[Output, typer.Option("--output", "-o", help="Format.")]
 
 waypoint_commands = typer.Typer(
     name="waypoint", help="Waypoints: order, look at, take away.", no_args_is_help=True
@@ -117,10 +62,10 @@ waypoint_commands = typer.Typer(
 
 @waypoint_commands.command()
 def generate(
-    name: _Name = "waypoint",
-    namespace: _Namespace = None,
-    traffic: _Traffic = None,
-    revision: _Revision = None,
+    name: Name = "waypoint",
+    namespace: Namespace = None,
+    traffic: Traffic = None,
+    revision: Revision = None,
     output: Annotated[
         ManifestOutput, typer.Option("--output", "-o", help="Format.")
     ] = ManifestOutput.YAML,
@@ -140,10 +85,10 @@ def generate(
 @waypoint_commands.command()
 def apply(  # noqa: PLR0913 - one parameter for each option
     *,
-    name: _Name = "waypoint",
-    namespace: _Namespace = None,
-    traffic: _Traffic = None,
-    revision: _Revision = None,
+    name: Name = "waypoint",
+    namespace: Namespace = None,
+    traffic: Traffic = None,
+    revision: Revision = None,
     enrolls: Annotated[
         bool, typer.Option("--enroll-namespace", help="Have the namespace use it.")
     ] = False,
@@ -151,8 +96,8 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         bool,
         typer.Option("--overwrite", help="Enroll the namespace also if it uses another waypoint."),
     ] = False,
-    wait: _Wait = False,
-    wait_timeout: _WaitTimeout = 90.0,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = 90.0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
@@ -202,9 +147,9 @@ def apply(  # noqa: PLR0913 - one parameter for each option
 @waypoint_commands.command("list")
 def list_(
     *,
-    namespace: _Namespace = None,
-    all_namespaces: _AllNamespaces = False,
-    output: _Output = Output.TABLE,
+    namespace: Namespace = None,
+    all_namespaces: AllNamespaces = False,
+    output: OutputOption = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
@@ -231,13 +176,13 @@ def list_(
 
 @waypoint_commands.command()
 def status(  # noqa: PLR0913 - one parameter for each option
-    names: _Names = None,
+    names: Names = None,
     *,
-    namespace: _Namespace = None,
-    all_namespaces: _AllNamespaces = False,
-    output: _Output = Output.TABLE,
-    wait: _Wait = False,
-    wait_timeout: _WaitTimeout = 90.0,
+    namespace: Namespace = None,
+    all_namespaces: AllNamespaces = False,
+    output: OutputOption = Output.TABLE,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = 90.0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
@@ -272,10 +217,10 @@ def status(  # noqa: PLR0913 - one parameter for each option
 
 @waypoint_commands.command()
 def delete(
-    names: _Names = None,
+    names: Names = None,
     *,
     is_all: Annotated[bool, typer.Option("--all", help="All waypoints of the namespace.")] = False,
-    namespace: _Namespace = None,
+    namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:

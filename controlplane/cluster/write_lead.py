@@ -4,6 +4,8 @@ Both count: other replicas of ours wait for the Lease, an istiod that is still i
 its own locks (docs/protocol/leadership.md LK-1, LK-6, LK-8).
 """
 
+import asyncio
+
 from controlplane.clock import Clock
 from controlplane.cluster.election_locks import ElectionLocks
 from controlplane.cluster.lease import LeaseLeadership
@@ -51,11 +53,10 @@ class WriteLead:
         try:
             while True:
                 await self.campaign()
-                await self._clock.sleep(locks.settings.retry)
+                await self._pause(locks.settings.retry)
         finally:
-            # Not after a lead that was lost: another replica of ours holds them on.
-            if self._lease.is_leader or locks.seconds_left > 0:
-                await locks.release()
+            # What another replica of ours holds on since, it has written since: it stays held.
+            await locks.release()
 
     async def campaign(self) -> None:
         """Take or renew the locks if the Lease is ours; never raises."""
@@ -65,3 +66,16 @@ class WriteLead:
             await self._locks.campaign()
         else:
             self._locks.stop()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the Lease is gained or lost."""
+        waiting = (
+            asyncio.create_task(self._clock.sleep(seconds)),
+            asyncio.create_task(self._lease.changed()),
+        )
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)

@@ -42,11 +42,48 @@ async def test_a_lead_that_was_lost_leaves_the_locks_to_the_next_replica() -> No
     await second.campaign()
     mesh.advance(16)
     await second.campaign()
-    writes = len(mesh.cluster.writes)
-    run = asyncio.create_task(first.lead.run())
+    await _cancelled(asyncio.create_task(first.lead.run()))
+    await second.campaign()
+    istiod = mesh.istiod()
+    await istiod.attempt()
+    assert (second.writes, istiod.writes) == (True, False)
+
+
+@pytest.mark.proves("LK-6")
+async def test_locks_are_freed_also_when_the_lease_was_given_up_before() -> None:
+    mesh = BesideIstiod()
+    ours, istiod = mesh.replica(), mesh.istiod()
+    lease = asyncio.create_task(ours.lease.run())
+    lead = asyncio.create_task(ours.lead.run())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert ours.writes
+    await _cancelled(lease)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    await _cancelled(lead)
+    await istiod.attempt()
+    assert istiod.writes_all
+
+
+@pytest.mark.refutes("LK-8")
+async def test_a_replica_that_gains_the_lease_takes_the_locks_without_a_pause() -> None:
+    mesh = BesideIstiod()
+    ours = mesh.replica()
+    run = asyncio.create_task(ours.lead.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert mesh.cluster.asked == []
+    await ours.lease.campaign()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert ours.writes
+    await _cancelled(run)
+    assert not ours.writes
+
+
+async def _cancelled(run: asyncio.Task[None]) -> None:
     await asyncio.sleep(0)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
-    assert len(mesh.cluster.writes) == writes
-    assert second.writes
