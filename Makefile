@@ -59,11 +59,22 @@ protos: setup ## regenerate controlplane/pb from api/protos
 docs: setup ## regenerate docs/settings.md
 	$(BIN)/python scripts/document_settings.py
 
+LOCK := $(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-emit-options --no-header --no-annotate --allow-unsafe --strip-extras -q
+
 .PHONY: lock
-lock: setup ## resolve the dependencies anew into requirements.lock
-	$(BIN)/pip-compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-options --no-header --no-annotate --allow-unsafe --strip-extras -q \
-	  --extra dev --extra lab -o requirements.lock pyproject.toml
+lock: setup ## resolve the dependencies anew: requirements.lock, and the image's parts of it
+	$(LOCK) --upgrade --extra dev --extra lab -o requirements.lock pyproject.toml
+	$(LOCK) -c requirements.lock -o requirements.runtime.lock pyproject.toml
+	$(LOCK) -c requirements.lock --only-build-deps --build-deps-for wheel \
+	  -o requirements.build.lock pyproject.toml
+
+HELM ?= helm
+
+.PHONY: chart
+chart: setup ## lint the chart and render what tests compare; HELM says which helm
+	$(HELM) lint charts/istiod-lite
+	HELM="$(HELM)" $(BIN)/python scripts/render_chart.py
 
 .PHONY: wheel
 wheel: setup ## build the wheel into dist/

@@ -35,8 +35,6 @@
   value: {{ .Values.clusterId | quote }}
 - name: ISTIOD_LITE_DOMAIN_SUFFIX
   value: {{ .Values.domainSuffix | quote }}
-- name: ISTIOD_LITE_DISCOVERY_HOST
-  value: {{ include "istiod-lite.name" . }}.{{ .Release.Namespace }}.svc
 - name: ISTIOD_LITE_CONTROL_PLANE_ACCOUNT
   value: {{ include "istiod-lite.account" . }}
 - name: CA_TRUSTED_NODE_ACCOUNTS
