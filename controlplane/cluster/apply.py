@@ -16,7 +16,7 @@ import structlog
 
 from controlplane.cluster.client import Answer, ClusterClient
 from controlplane.cluster.errors import ClusterUnavailableError
-from controlplane.cluster.ownership import is_applied
+from controlplane.cluster.ownership import is_applied, values_of
 from controlplane.cluster.refusal import Refusal, refusal_in
 
 _log = structlog.get_logger()
@@ -103,9 +103,10 @@ class Applier:
         self._client = client
         self._manager = manager
         self._lead = lead
-        # By target and subresource: what the API server took last, and the revision that came of
-        # it. It writes values its own way (1000m as 1): no difference to write again forever.
-        self._taken: dict[tuple[Target, str], tuple[bytes, str]] = {}
+        # By target and subresource: what the API server took last, the revision that came of it
+        # and what it made of our values. It writes them its own way (1000m as 1): no difference to
+        # write again forever, also when others change the rest of the object.
+        self._taken: dict[tuple[Target, str], tuple[bytes, str, bytes]] = {}
         self._forbidden: set[tuple[str, str]] = set()
 
     @property
@@ -149,9 +150,16 @@ class Applier:
         subresource: str = "",
     ) -> bool:
         """Tell whether ``live``, as the API server has it, is ``wanted`` already."""
-        if self._taken.get((target, subresource)) == (_digest(wanted), _revision(live)):
+        if is_applied(live, wanted, manager=self._manager, subresource=subresource):
             return True
-        return is_applied(live, wanted, manager=self._manager, subresource=subresource)
+        digest, revision, values = self._taken.get((target, subresource), (b"", "", b""))
+        return digest == _digest(wanted) and (
+            revision == _revision(live) or values == self._made_of(live, subresource)
+        )
+
+    def _made_of(self, live: Mapping[str, Any], subresource: str) -> bytes:
+        values = values_of(live, manager=self._manager, subresource=subresource)
+        return sha256(json.dumps(values, sort_keys=True).encode()).digest()
 
     async def _tried(
         self, target: Target, wanted: Mapping[str, Any] | Wish, subresource: str, *, is_forced: bool
@@ -203,7 +211,8 @@ class Applier:
         live = _object_in(answer)
         if live is None:
             return Applied(outcome=Outcome.WRITTEN)
-        self._taken[target, subresource] = (_digest(wanted), _revision(live))
+        made = self._made_of(live, subresource)
+        self._taken[target, subresource] = (_digest(wanted), _revision(live), made)
         return Applied(outcome=Outcome.WRITTEN, live=live)
 
     def _refused(self, target: Target, subresource: str, refusal: Refusal) -> Applied:

@@ -24,6 +24,38 @@ def is_applied(
     return fields is not None and _is_same(fields, live, _without_identity(wanted))
 
 
+def values_of(live: Mapping[str, Any], *, manager: str, subresource: str = "") -> Any:
+    """Return what ``live`` says at the fields that ``manager`` set by applying, None for none.
+
+    Equal as long as nobody changes one of these fields, whatever else happens to the object.
+    """
+    fields = _fields_of(live, manager, subresource)
+    return None if fields is None else _values(fields, live)
+
+
+def _values(fields: Mapping[str, Any], live: Any) -> Any:
+    parts = {key: below for key, below in fields.items() if key != "."}
+    if not parts:
+        return live
+    return {part: _values(below, _at(part, live)) for part, below in parts.items()}
+
+
+def _at(part: str, live: Any) -> Any:
+    """Return what is at one step of a field set; None where that is nothing, or not told apart."""
+    sort, _, text = part.partition(":")
+    if sort == "f":
+        return live.get(text) if isinstance(live, Mapping) else None
+    try:
+        key = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(live, list):
+        return None
+    if isinstance(key, dict):
+        return _with_key(live, key)
+    return key if key in live else None
+
+
 def _without_identity(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is noted of ``wanted``: what says which object it is never is."""
     noted = {key: value for key, value in wanted.items() if key not in _NOT_SENT}

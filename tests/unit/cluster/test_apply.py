@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,19 @@ async def test_a_value_of_the_servers_own_writing_is_written_once() -> None:
     await writing.apply("1000m")
     writing.cluster.objects[TARGET.path]["data"]["root"] = "1"
     assert (await writing.apply("1000m")).outcome is Outcome.UNCHANGED
+
+
+@pytest.mark.proves("WR-3")
+async def test_it_is_not_written_again_when_others_change_the_rest() -> None:
+    writing = Writing()
+    await writing.apply("1")
+    own_way = writing.cluster.objects[TARGET.path]
+    writing.cluster.fail("PATCH", Answer(200, json.dumps(own_way).encode()))
+    assert (await writing.apply("1000m")).outcome is Outcome.WRITTEN
+    writing.cluster.put(TARGET.path, {**own_way, "status": {"of": "others"}})
+    assert (await writing.apply("1000m")).outcome is Outcome.UNCHANGED
+    writing.cluster.put(TARGET.path, {**own_way, "data": {"root": "2"}})
+    assert (await writing.apply("1000m")).outcome is Outcome.WRITTEN
 
 
 @pytest.mark.refutes("WR-3")
@@ -217,3 +231,32 @@ async def test_a_success_that_cannot_be_read_is_a_success() -> None:
     writing.cluster.fail("PATCH", Answer(200, b""))
     applied = await writing.apply()
     assert (applied.outcome, applied.live) == (Outcome.WRITTEN, None)
+
+
+async def test_a_wish_decides_on_what_it_finds() -> None:
+    writing = Writing()
+    found: list[Any] = []
+
+    def wish(live: Mapping[str, Any] | None) -> Mapping[str, Any] | Applied:
+        found.append(live)
+        if live is None:
+            return a_map("made")
+        if live["data"]["root"] == "theirs":
+            return Applied(outcome=Outcome.CONFLICT, message="theirs")
+        wanted = a_map("changed")
+        revision = live["metadata"]["resourceVersion"]
+        return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": revision}}
+
+    outcomes = [(await writing.applier.apply(TARGET, wish)).outcome for _ in range(3)]
+    assert outcomes == [Outcome.WRITTEN, Outcome.WRITTEN, Outcome.UNCHANGED]
+    assert found[0] is None
+    # It is asked again whenever the object is looked at again.
+    writing.cluster.put(TARGET.path, a_map("other"))
+    writing.cluster.fail("PATCH", a_refusal(409, "Conflict"))
+    assert (await writing.applier.apply(TARGET, wish)).outcome is Outcome.WRITTEN
+    assert len(found) == 5
+    writing.cluster.put(TARGET.path, a_map("theirs"))
+    writes = len(writing.cluster.writes)
+    left = await writing.applier.apply(TARGET, wish)
+    assert (left.outcome, left.message) == (Outcome.CONFLICT, "theirs")
+    assert len(writing.cluster.writes) == writes
