@@ -192,6 +192,24 @@ class ClusterMetrics:
             ["resource", "outcome"],
             registry=registry,
         )
+        self.validations_passed = Gauge(
+            "galley_validation_passed",
+            "Objects the webhook allowed.",
+            ["group", "resource"],
+            registry=registry,
+        )
+        self.validations_failed = Gauge(
+            "galley_validation_failed",
+            "Objects it refused.",
+            ["group", "resource", "reason"],
+            registry=registry,
+        )
+        self.validation_errors = Gauge(
+            "galley_validation_http_error",
+            "Requests to it that got no verdict.",
+            ["status"],
+            registry=registry,
+        )
         self.write_troubles = Gauge(
             "istiod_lite_write_troubles",
             "Objects that are not the way they should be.",

@@ -247,6 +247,10 @@ class Settings(BaseSettings):
         default=None,
         description="Host waypoints find us at; the Service istiod of our namespace when unset.",
     )
+    waypoint_listen_address: str = Field(
+        default="0.0.0.0",  # noqa: S104 - kubelet and Prometheus come to the pod's address
+        description="Where waypoints serve health and metrics; :: where pods have IPv6.",
+    )
     waypoint_image: str = Field(
         default="envoyproxy/envoy:distroless-v1.40.0",
         description="Image of waypoints, a stock Envoy.",
@@ -259,6 +263,10 @@ class Settings(BaseSettings):
         default=20,
         ge=0,
         description="Time a waypoint serves after it was asked to end; 0 before Kubernetes 1.30.",
+    )
+    webhook_address: str | None = Field(
+        default=None,
+        description="host:port the webhook is looked at by; our Service at 443 when unset.",
     )
     webhook_configuration: str | None = Field(
         default=None,

@@ -12,6 +12,7 @@ from controlplane.clock import Clock
 from controlplane.dataflow import Batcher, Change, CommitSummary, tune_collector
 from controlplane.manifests.core import Namespace
 from controlplane.manifests.mesh_config import MeshConfig
+from controlplane.mesh.inputs import MESH
 from controlplane.metrics import Metrics
 from controlplane.model.names import Name
 from controlplane.pipeline.assembly import build_pipeline
@@ -73,6 +74,11 @@ class Mesh:
     def namespaces(self) -> frozenset[str]:
         """Return the committed namespaces of the mesh, by name."""
         return self._namespaces
+
+    @property
+    def configured(self) -> MeshConfig:
+        """Return the committed mesh configuration, or the defaults."""
+        return self.pipeline.inputs.mesh_config.get(MESH) or MeshConfig()
 
     def on_mesh_config(self, handler: Callable[[MeshConfig], None]) -> None:
         """Call ``handler`` with every mesh configuration that is committed."""

@@ -2,7 +2,7 @@
 
 In: settings. Out: open ports that serve what the objects say until ``stop`` is called, then a
 clean end: the lead is given up at once, streams end so that clients come back elsewhere, and what
-waits to be written is (docs/protocol/replicas.md RP-5 to RP-13).
+waits to be written is (docs/protocol/replicas.md).
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from controlplane.app.ports import admin_servers, open_discovery, xds_settings
 from controlplane.app.readiness import Readiness
 from controlplane.app.serving import served_certificate
 from controlplane.app.surroundings import chosen_cluster, listening_host, require_possible
+from controlplane.app.webhook import open_webhook
 from controlplane.app.writers import Writers, unknown_places
 from controlplane.clock import Clock, SystemClock
 from controlplane.metrics import Metrics
@@ -70,6 +71,7 @@ class Process:
         self.plaintext_port: int | None = None
         self.admin_port = 0
         self.health_port: int | None = None
+        self.webhook_port: int | None = None
         self.metrics = Metrics(__version__)
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
@@ -203,6 +205,12 @@ class Process:
             server, certificates.handlers, certificate, settings, self.host
         )
         duties.keep({**certificates.tasks(), **{name: work() for name, work in upkeep.items()}})
+        if cluster is not None:
+            webhook, works = await open_webhook(
+                settings, clock, self.metrics.cluster, mesh, certificates, self.host
+            )
+            self.webhook_port = webhook.port
+            duties.keep(works)
 
     async def _certificates(
         self, cluster: Cluster | None, stack: AsyncExitStack, duties: Duties
@@ -249,7 +257,7 @@ class Process:
 
     def _expected_targets(self) -> Places:
         writers = self._readiness.writers
-        if writers is None or not self._mesh.is_complete:
+        if writers is None:
             return unknown_places(self.settings.cluster_id)
         return writers.expected_targets()
 

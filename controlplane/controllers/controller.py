@@ -1,7 +1,7 @@
 """What every controller offers to the process that runs it.
 
 In: the committed mesh and a lead, given at construction. Out: writes to the API server while the
-lead lasts, and what is wrong with single objects (docs/protocol/replicas.md RP-5).
+lead lasts, and what is wrong with single objects (docs/protocol/replicas.md RP-6, RP-7).
 """
 
 from collections.abc import Mapping

@@ -197,15 +197,17 @@ class RootCertificates:
             "timeoutSeconds": str(_WATCHED_SECONDS),
         }
         while True:
-            if self._lead.seconds_left > 0:
-                try:
-                    lines = self._client.stream("/api/v1/configmaps", params)
-                    async with aclosing(lines):
-                        async for line in lines:
-                            if not self.noticed(line) or self._lead.seconds_left <= 0:
-                                break
-                except ClusterError as error:
-                    _log.warning("root-certificates.unwatched", reason=str(error))
+            if self._lead.seconds_left <= 0:
+                await self._clock.sleep(self._pace.look)
+                continue
+            try:
+                lines = self._client.stream("/api/v1/configmaps", params)
+                async with aclosing(lines):
+                    async for line in lines:
+                        if not self.noticed(line) or self._lead.seconds_left <= 0:
+                            break
+            except ClusterError as error:
+                _log.warning("root-certificates.unwatched", reason=str(error))
             await self._clock.sleep(self._pace.watch_pause * (1 + self._draw()))
 
     async def _write(self, namespace: str) -> Applied:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from controlplane.dataflow import Collection, Graph
 from controlplane.manifests.core import Namespace
+from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.candidates import Candidate, CandidateKey
 from controlplane.mesh.endpoint_slices import (
@@ -52,13 +53,14 @@ class World:
 
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
     needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
-    ``namespaces`` and ``service_entries`` are those of the mesh.
+    ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh.
     """
 
     namespaces: Collection[Name, Namespace]
     workloads: Collection[str, Workload]
     services: Collection[ServiceName, Service]
     service_entries: Collection[Name, ServiceEntry]
+    gateways: Collection[Name, Gateway]
     authorizations: Collection[Name, Authorization]
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
@@ -104,6 +106,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         workloads=workloads,
         services=services.services,
         service_entries=membership.service_entries,
+        gateways=membership.gateways,
         authorizations=policies.authorizations,
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,
