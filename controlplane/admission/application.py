@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from controlplane.admission.errors import AdmissionError, MalformedReviewError
-from controlplane.admission.judgement import Judge
+from controlplane.admission.judgement import JUDGED, Judge
 from controlplane.admission.observer import AdmissionObserver
 from controlplane.admission.review import ReviewRequest, Verdict, answer, read_review
 from controlplane.clock import Clock
@@ -26,7 +26,7 @@ from controlplane.clock import Clock
 PROBE: Final = "probe"
 """Query parameter of reviews that the control plane asks itself; nobody is told of those."""
 
-_INVALID: Final = "Invalid"
+_INVALID: Final = "invalid_resource"
 _TIMEOUT: Final = re.compile(r"([0-9]{1,4})s")
 _log = structlog.get_logger()
 
@@ -136,10 +136,11 @@ class Admission:
         if not verdict.is_judged:
             return
         group, kind = review.kind.group, review.kind.kind
+        resource = JUDGED[group, kind]
         if verdict.is_allowed:
-            self._observer.passed(group, kind)
+            self._observer.passed(group, resource)
         else:
-            self._observer.failed(group, kind, _INVALID)
+            self._observer.failed(group, resource, _INVALID)
             _log.info(
                 "admission.refused",
                 object=f"{kind} {review.namespace or ''}/{review.name or ''}",

@@ -30,17 +30,15 @@ from controlplane.pipeline.compilation import compile_manifests
 from controlplane.pipeline.encoding import REFUSED
 
 GATEWAY: Final = ("gateway.networking.k8s.io", "Gateway")
-JUDGED: Final = frozenset(
-    {
-        ("security.istio.io", "AuthorizationPolicy"),
-        ("security.istio.io", "PeerAuthentication"),
-        ("security.istio.io", "RequestAuthentication"),
-        ("networking.istio.io", "ServiceEntry"),
-        ("networking.istio.io", "WorkloadEntry"),
-        GATEWAY,
-    }
-)
-"""API group and kind of everything that is judged; the rest is allowed."""
+JUDGED: Final = {
+    ("security.istio.io", "AuthorizationPolicy"): "authorizationpolicies",
+    ("security.istio.io", "PeerAuthentication"): "peerauthentications",
+    ("security.istio.io", "RequestAuthentication"): "requestauthentications",
+    ("networking.istio.io", "ServiceEntry"): "serviceentries",
+    ("networking.istio.io", "WorkloadEntry"): "workloadentries",
+    GATEWAY: "gateways",
+}
+"""API group and kind of everything that is judged, and its resource; the rest is allowed."""
 
 OF_OTHERS: Final = frozenset(
     {

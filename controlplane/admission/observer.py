@@ -1,4 +1,7 @@
-"""Who is told what became of reviews; the composition root counts it for users."""
+"""Who is told what became of reviews; the composition root counts it for users.
+
+Groups, resources and reasons are a handful of words of ours, whatever strangers send.
+"""
 
 from typing import Protocol
 
@@ -6,12 +9,12 @@ from typing import Protocol
 class AdmissionObserver(Protocol):
     """Is told of every review that is not a probe of ours."""
 
-    def passed(self, group: str, kind: str) -> None:
-        """Take note that an object of ``kind`` was judged and allowed."""
+    def passed(self, group: str, resource: str, /) -> None:
+        """Take note that an object of ``resource`` (its plural) was judged and allowed."""
         ...
 
-    def failed(self, group: str, kind: str, reason: str) -> None:
-        """Take note that an object of ``kind`` was refused, for a ``reason`` in one word."""
+    def failed(self, group: str, resource: str, reason: str, /) -> None:
+        """Take note that an object of ``resource`` was refused, for a ``reason`` in one word."""
         ...
 
     def http_error(self, status: int) -> None:

@@ -111,11 +111,11 @@ class Seen:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
 
-    def passed(self, group: str, kind: str) -> None:
-        self.passes.append((group, kind))
+    def passed(self, group: str, resource: str) -> None:
+        self.passes.append((group, resource))
 
-    def failed(self, group: str, kind: str, reason: str) -> None:
-        self.failures.append((group, kind, reason))
+    def failed(self, group: str, resource: str, reason: str) -> None:
+        self.failures.append((group, resource, reason))
 
     def http_error(self, status: int) -> None:
         self.statuses.append(status)

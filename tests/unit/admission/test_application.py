@@ -63,8 +63,8 @@ async def test_a_review_gets_its_verdict() -> None:
     assert refused.json()["response"]["allowed"] is False
     assert refused.json()["response"]["status"]["message"].startswith("spec.mtls.mode: ")
     assert {allowed.status_code, refused.status_code} == {200}
-    about = ("security.istio.io", "PeerAuthentication")
-    assert webhook.seen == Seen(passes=[about], failures=[(*about, "Invalid")])
+    about = ("security.istio.io", "peerauthentications")
+    assert webhook.seen == Seen(passes=[about], failures=[(*about, "invalid_resource")])
 
 
 @pytest.mark.proves("AD-1")
