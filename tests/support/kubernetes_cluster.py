@@ -49,7 +49,13 @@ def put_document(objects: KubernetesObjects, document: Json) -> Json:
     resource = next(each for each in objects.resources.values() if each.kind == document["kind"])
     metadata = document["metadata"]
     namespace = metadata.get("namespace", "default") if resource.namespaced else ""
-    return objects.write(resource.plural, (namespace, metadata["name"]), document)
+    key = (namespace, metadata["name"])
+    live = objects.get(resource.plural, key)
+    made = metadata.get("creationTimestamp")
+    if live is not None and made not in (None, live["metadata"]["creationTimestamp"]):
+        # The age of an object never changes: this is another one of the same name.
+        objects.delete(resource.plural, key)
+    return objects.write(resource.plural, key, document)
 
 
 def remove(objects: KubernetesObjects, identity: Identity) -> None:

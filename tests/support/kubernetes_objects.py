@@ -39,6 +39,8 @@ _BUILT_IN = (
     Resource("", ("v1",), "ConfigMap", "configmaps"),
     Resource("", ("v1",), "Secret", "secrets"),
     Resource("apps", ("v1",), "Deployment", "deployments", True, True),
+    Resource("apps", ("v1",), "StatefulSet", "statefulsets", True, True),
+    Resource("apps", ("v1",), "DaemonSet", "daemonsets", True, True),
     Resource("autoscaling", ("v2",), "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
     Resource("policy", ("v1",), "PodDisruptionBudget", "poddisruptionbudgets"),
     Resource("discovery.k8s.io", ("v1",), "EndpointSlice", "endpointslices"),
@@ -314,7 +316,7 @@ def selects(parameters: Json) -> Callable[[Json], bool]:
         return all(
             _passes(_text_at(document, name), term) for name, term in _split(fields)
         ) and all(
-            _passes(document["metadata"].get("labels", {}).get(name, ""), term)
+            _passes(document["metadata"].get("labels", {}).get(name), term)
             for name, term in _split(labels)
         )
 
@@ -323,12 +325,15 @@ def selects(parameters: Json) -> Callable[[Json], bool]:
 
 def _split(terms: list[str]) -> Iterator[tuple[str, str]]:
     for each in terms:
-        name, _, value = each.partition("=")
-        yield name.rstrip("!"), ("!" if name.endswith("!") else "=") + value.lstrip("=")
+        name, equals, value = each.partition("=")
+        sort = ("!" if name.endswith("!") else "=") if equals else "?"
+        yield name.rstrip("!"), sort + value.lstrip("=")
 
 
-def _passes(text: str, term: str) -> bool:
-    return (text != term[1:]) if term[0] == "!" else (text == term[1:])
+def _passes(text: str | None, term: str) -> bool:
+    if term[0] == "?":
+        return text is not None
+    return ((text or "") == term[1:]) != (term[0] == "!")
 
 
 def _text_at(document: Json, path: str) -> str:

@@ -31,7 +31,7 @@ _GONE: Final = 410
 _OK: Final = 200
 _WATCHES_REFUSED: Final = 3
 _LASTED: Final = 1.0
-_UNAVAILABLE: Final = Waits(first=0.05, most=1.0)
+_UNAVAILABLE: Final = Waits(first=0.05, most=0.5)
 _REFUSED: Final = Waits(first=0.1, most=30.0)
 _CHANCE: Final = random.SystemRandom()
 
