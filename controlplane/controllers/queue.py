@@ -103,6 +103,8 @@ class WorkQueue(Generic[K]):
         tries = 0
         while True:
             async with self._places:
+                # Work that needs no answer would otherwise all be done in one turn of the loop.
+                await asyncio.sleep(0)
                 applied = await self._tried(key)
             tries += 1
             pause = self._pause(applied, tries)

@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from controlplane.controllers.waypoint_objects import waypoint_objects
+from controlplane.controllers.waypoint_pod import DIRECTORY, ROOT_DIRECTORY, TOKEN_DIRECTORY
 from controlplane.controllers.waypoint_settings import WaypointSettings
 from controlplane.encode.bootstrap import BOOTSTRAP_FILE, Bootstrap, bootstrap_files
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.metadata import Metadata
 from controlplane.model.names import Name
+from tests.support.waypoint_cluster import GATEWAY, a_cluster, a_replica
 from tests.support.waypoint_objects import by_kind
 
 
@@ -109,6 +111,25 @@ async def test_envoy_accepts_the_bootstrap(tmp_path: Path, address: str) -> None
     assert status == 0, output
     assert "OK" in output
     assert "$(" not in " ".join(arguments_in_a_pod(tmp_path))
+    assert "deprecated" not in output.lower()
+
+
+@pytest.mark.proves("WO-40")
+async def test_envoy_accepts_the_files_of_the_config_map_as_it_was_applied(tmp_path: Path) -> None:
+    mount(tmp_path)
+    async with a_cluster(GATEWAY) as cluster, a_replica(cluster):
+        await cluster.until(lambda: cluster.has("deployments", "waypoint"))
+        files = cluster.get("configmaps", "waypoint-bootstrap")["data"]
+    for name, text in files.items():
+        for mounted, part in (
+            (DIRECTORY, "files"),
+            (ROOT_DIRECTORY, "root"),
+            (TOKEN_DIRECTORY, "token"),
+        ):
+            text = text.replace(mounted, str(tmp_path / part))  # noqa: PLW2901 - further on
+        (tmp_path / "files" / name).write_text(text)
+    status, output = await validate(tmp_path / "files" / BOOTSTRAP_FILE)
+    assert status == 0, output
     assert "deprecated" not in output.lower()
 
 
