@@ -35,12 +35,14 @@ _log = structlog.get_logger()
 class AdmissionLimits:
     """``body`` is bytes of a request; ``seconds`` is how long one takes at most.
 
-    ``share`` is the part of the loop's time that judging takes at most while requests wait.
+    ``share`` is the part of the loop's time that judging takes at most while requests wait;
+    ``burst`` is for how many seconds without judging that is made up for.
     """
 
     body: int = 3 * 1024 * 1024
     seconds: float = 8.0
     share: float = 0.25
+    burst: float = 2.0
 
 
 class _RefusedRequestError(AdmissionError):
@@ -69,7 +71,7 @@ class Admission:
         self._clock = clock
         self._limits = limits or AdmissionLimits()
         self._turn = asyncio.Lock()
-        self._free_at = 0.0
+        self._free_at = float("-inf")
 
     def application(self) -> FastAPI:
         """Return the application that serves ``/validate`` and ``/ready``."""
@@ -123,8 +125,9 @@ class Admission:
                 review = read_review(body)
                 return review, self._judge.judge(review)
             finally:
-                ended = self._clock.monotonic()
-                self._free_at = ended + (ended - began) * (1 / self._limits.share - 1)
+                taken = self._clock.monotonic() - began
+                paid_until = max(self._free_at, began - self._limits.burst)
+                self._free_at = paid_until + taken / self._limits.share
 
     def _seconds(self, request: Request) -> float:
         """Return how long there is: the API server says how long it waits, and gives up then."""

@@ -113,9 +113,15 @@ class AdmissionServer:
 
 def _listening(host: str, port: int) -> socket.socket:
     """Return the socket; ``::`` takes IPv4 as well."""
-    if host == "::" and socket.has_dualstack_ipv6():
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    is_dual = host == "::" and socket.has_dualstack_ipv6()
+    listening = socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        dualstack_ipv6=is_dual,
+        backlog=128,
+    )
+    # asyncio would do so for each connection, but only where the protocol of the socket is spelled
+    # out. Without it the second part of an answer waits 40 ms for the other side to confirm the
+    # first. Connections take it over.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
