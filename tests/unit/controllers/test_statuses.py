@@ -190,9 +190,9 @@ async def test_a_settled_mesh_is_not_written_to_by_a_next_leader() -> None:
     telling.want(*wanted)
     await telling.run()
     assert len(telling.cluster.writes) == 2
-    for each in telling.cluster.objects.values():
-        # As some schemas have it.
-        each["status"]["conditions"][0]["observedGeneration"] = "2"
+    # As some schemas have it, and as others.
+    telling.cluster.conditions("Service", "shop")[BOUND]["observedGeneration"] = "2"
+    assert telling.cluster.conditions("Service", "cart")[BOUND]["observedGeneration"] == 2
     again = Telling(cluster=telling.cluster)
     again.want(*wanted)
     asked = len(telling.cluster.asked)
@@ -477,3 +477,40 @@ async def test_odd_objects_in_a_list_are_left_out() -> None:
     telling.want(a_condition())
     await telling.run()
     assert len(telling.cluster.writes) == 1
+
+
+@pytest.mark.proves("SS-7")
+async def test_a_lead_that_is_missing_for_a_moment_is_noticed_all_the_same() -> None:
+    telling = Telling()
+    telling.cluster.make("Service", "shop")
+    ask = telling.cluster.request
+
+    async def request(method: str, path: str, **rest: Any) -> Answer:
+        if method == "GET" and path.endswith("/shop") and not telling.clock.slept[50:]:
+            telling.lead.seconds_left = 0.1
+        return await ask(method, path, **rest)
+
+    telling.cluster.request = request  # type: ignore[method-assign]
+    telling.want(a_condition())
+    async with settled(telling.controller.run()) as until:
+        await until(lambda: telling.lead.seconds_left == 0.1)
+        await until(lambda: len(telling.clock.slept) > 60)
+        assert not telling.cluster.writes
+        # It was never seen to be without a lead, only too near to its end.
+        telling.lead.seconds_left = 8.0
+        await until(lambda: bool(telling.cluster.writes))
+
+
+@pytest.mark.proves("SS-10")
+async def test_a_trouble_that_others_put_right_is_over_in_the_next_round() -> None:
+    telling = Telling(resync=40.0)
+    telling.cluster.make("Service", "bad")
+    telling.cluster.refused["bad"] = a_refusal(403, "Forbidden")
+    telling.want(a_condition(name="bad"))
+    async with settled(telling.controller.run()) as until:
+        await until(lambda: any(each.is_given_up for each in telling.controller.troubles.values()))
+        right = {"reason": "WaypointAccepted", "message": "attached", "status": "True"}
+        telling.cluster.make("Service", "bad", status={"conditions": [{"type": BOUND, **right}]})
+        writes = len(telling.cluster.writes)
+        await until(lambda: not telling.controller.troubles)
+        assert len(telling.cluster.writes) == writes
