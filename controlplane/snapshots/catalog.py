@@ -83,7 +83,8 @@ class Catalog:
 
     def table(self, key: TableKey) -> Table:
         """Return the table of ``key``; one that nobody filled is empty."""
-        return self._tables.get(key) or Table()
+        found = self._tables.get(key)
+        return Table() if found is None else found
 
     def addresses(self) -> View:
         """Return the view of every workload and service of the mesh."""

@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 
 from controlplane.authentication.caller import Caller
+from controlplane.clock import Clock
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.transport import Transport
 
@@ -65,13 +66,22 @@ class DebugAnswers(Protocol):
 
 
 class DebugStream:
-    """Answers one stream's questions in the order they come."""
+    """Answers one stream's questions in the order they come; look at ``ending`` now and then."""
 
-    def __init__(self, transport: Transport, answers: DebugAnswers, caller: Caller | None) -> None:
+    def __init__(
+        self, transport: Transport, answers: DebugAnswers, caller: Caller | None, clock: Clock
+    ) -> None:
         self._transport = transport
         self._answers = answers
         self._caller = caller
+        self._clock = clock
+        self._heard_at = clock.monotonic()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def ending(self) -> str | None:
+        """Return why the stream should end now, in words."""
+        is_silent = self._clock.monotonic() - self._heard_at > IDLE
+        return "nothing asked for too long" if is_silent else None
 
     def end(self, reason: str) -> None:
         """End the stream cleanly."""
@@ -79,7 +89,7 @@ class DebugStream:
             self._ended.set_result(reason)
 
     async def run(self) -> str:
-        """Answer until the client leaves, falls silent or ``end`` is called; return why.
+        """Answer until the client leaves, asks too much or ``end`` is called; return why.
 
         Raises:
             DiscoveryError: a request is not a question, or may not be asked.
@@ -96,10 +106,8 @@ class DebugStream:
 
     async def _serve(self) -> str:
         for number in count(1):
-            try:
-                data = await asyncio.wait_for(self._transport.receive(), IDLE)
-            except TimeoutError:
-                return "nothing asked for too long"
+            data = await self._transport.receive()
+            self._heard_at = self._clock.monotonic()
             if data is None:
                 return "the client ended the stream"
             if number > _MOST_REQUESTS:

@@ -196,7 +196,7 @@ class XdsServer:
             )
         self._let_in()
         caller = await self._caller(transport)
-        stream = DebugStream(transport, self._debug, caller)
+        stream = DebugStream(transport, self._debug, caller, self._clock)
         self._debug_streams.add(stream)
         try:
             return await stream.run()
@@ -243,6 +243,9 @@ class XdsServer:
                     stream.end(reason)
                 elif stream.session.has_work():
                     stream.wake()
+            for questions in tuple(self._debug_streams):
+                if (reason := questions.ending()) is not None:
+                    questions.end(reason)
 
     def _listen(self, server: grpc.aio.Server, listener: Listener) -> int:
         is_open = self._access is None or listener.certificate is None

@@ -185,3 +185,17 @@ async def test_a_value_of_another_type_is_refused_at_once() -> None:
     with pytest.raises(InputTypeError):
         bench.batcher.put(bench.words, 1)  # type: ignore[misc]
     await bench.batcher.settled()
+
+
+async def test_who_asked_hears_when_a_batch_is_taken_and_before_it_is_committed() -> None:
+    bench = Bench()
+    heard: list[int] = []
+    batcher = Batcher(bench.graph, bench.clock, on_batch=lambda: heard.append(len(bench.commits)))
+    task = asyncio.ensure_future(batcher.run())
+    try:
+        for word in ("one", "two"):
+            batcher.put(bench.words, word)
+            await bench.clock.advance(1)
+    finally:
+        task.cancel()
+    assert (heard, len(bench.commits)) == ([0, 1], 2)

@@ -286,3 +286,32 @@ def test_a_read_out_of_order_is_raised_when_the_commit_ends() -> None:
         source.put(1)
     assert derived.items() == []
     assert source.items() == [(1, 1)]
+
+
+def test_collections_are_timed_only_when_asked_without_the_pauses_of_the_driver() -> None:
+    graph = Graph()
+    source = numbers(graph)
+    even = source.index("parity", lambda value: [value % 2])
+    doubled = graph.derive("doubled", source, lambda _, value: value * 2)
+
+    def counted(fetch: Fetch, _: int) -> int:
+        return len(fetch.where(even, 0))
+
+    graph.derive("counted", doubled, counted)
+    with graph.transaction():
+        source.replace([1, 2])
+    untimed = graph.describe()
+    assert [each.total_seconds for each in untimed] == [0.0, 0.0, 0.0]
+    assert [each.reads for each in untimed] == [1, 0, 0]
+    readings = count()
+    graph.time(lambda: float(next(readings)))
+    for number in (3, 4):
+        with graph.transaction():
+            source.put(number)
+    timed = {each.name: each for each in graph.describe()}
+    assert timed["doubled"].last_seconds > 0
+    assert timed["doubled"].total_seconds == 2 * timed["doubled"].last_seconds
+    graph.time(None)
+    with graph.transaction():
+        source.put(5)
+    assert graph.describe()[1].total_seconds == 0.0

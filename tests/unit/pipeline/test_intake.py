@@ -139,3 +139,24 @@ def test_templates_and_routes_of_one_name_are_apart() -> None:
     assert len({place[1] for place in places if place}) == len(kinds)
     types = {place[0].name for place in places if place}
     assert types == {inputs.workload_templates.name, inputs.routes.name}
+
+
+async def test_who_asked_hears_of_every_object_that_some_rule_reads() -> None:
+    heard: list[tuple[ObjectReference, bool]] = []
+
+    class Listener:
+        def arrived(self, reference: ObjectReference, *, is_removal: bool) -> None:
+            heard.append((reference, is_removal))
+
+    pipeline = build_pipeline(MeshSettings())
+    batcher = Batcher(pipeline.graph, VirtualClock())
+    intake = Intake(pipeline.inputs, pipeline.found_problems, batcher, Listener())
+    intake.put(a_service("web"), HERE)
+    intake.put(ConfigMap(metadata=some_metadata("left-aside")), HERE)
+    intake.remove("Pod", Name("default", "gone"))
+    intake.remove("Unknown", Name("default", "gone"))
+    intake.problems(HERE, (PROBLEM,))
+    assert heard == [
+        (ObjectReference("Service", "default", "web"), False),
+        (ObjectReference("Pod", "default", "gone"), True),
+    ]

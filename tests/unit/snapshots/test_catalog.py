@@ -113,3 +113,21 @@ def test_the_lookup_follows_commits() -> None:
     assert lookup.find("net/10.0.0.1") == lookup.on_node("n1") == ()
     assert lookup.find("net/10.1.0.1") == ("ns/host",)
     assert lookup.find("nothing") == ()
+
+
+def test_a_commit_names_the_tables_it_changed_and_views_the_tables_they_show() -> None:
+    catalog = a_catalog(a_workload("c//Pod/ns/a"))
+    own = node_authorizations("n1")
+    view = catalog.authorizations("n1")
+    assert (catalog.changed, view.keys) == ((ADDRESSES,), (GLOBAL_AUTHORIZATIONS, own))
+    assert (view.changed_at, view.hides, catalog.addresses().hides) == (0, True, False)
+    put(catalog, a_policy("ns/p"), key=own)
+    assert (catalog.changed, view.changed_at) == ((own,), 2)
+    assert catalog.addresses().changed_at == 1
+    assert catalog.legacy_workloads().keys == catalog.addresses().keys == (ADDRESSES,)
+
+
+def test_a_table_that_was_emptied_is_still_that_table() -> None:
+    catalog = a_catalog(a_workload("c//Pod/ns/a"))
+    remove(catalog, "c//Pod/ns/a")
+    assert (len(catalog.table(ADDRESSES)), catalog.table(ADDRESSES).removed) == (0, 1)

@@ -81,3 +81,18 @@ def test_many_changes_leave_the_table_as_small_as_its_contents() -> None:
         table.publish(2 * commit + 1)
     assert len(table) == 1
     assert table.tombstones <= 10
+
+
+def test_a_table_tells_what_its_last_commit_did() -> None:
+    table = Table()
+    assert (table.updated, table.removed, table.newest(5)) == (0, 0, [])
+    c = a_workload("c//Pod/ns/c")
+    table.stage([(A.name, A), (B.name, B)])
+    table.publish(1)
+    table.stage([(A.name, A)])
+    table.publish(2)
+    assert (table.commit, table.updated, table.removed) == (1, 2, 0)
+    table.stage([(A.name, None), (c.name, c), ("c//Pod/ns/never", None)])
+    table.publish(3)
+    assert (table.updated, table.removed) == (1, 1)
+    assert (table.newest(5), table.newest(1)) == ([c.name, A.name], [c.name])

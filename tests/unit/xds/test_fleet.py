@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from controlplane.model.connection import NOTHING, Connection, TypeProgress
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import (
@@ -141,6 +143,37 @@ def test_a_refusal_without_words_is_one() -> None:
     assert (seen.type().last_error, seen.type().rejected) == ("refused without a word", ())
 
 
+@pytest.mark.proves("FL-8")
+def test_a_response_in_pieces_is_held_with_the_last_of_them() -> None:
+    catalog = a_catalog(POD)
+    seen = Seen(catalog)
+    seen.ask()
+    for response in taken(seen.session):
+        acknowledge(seen.session, response)
+    put(catalog, *(a_workload(f"c//Pod/ns/{n}", padding="x" * 200_000) for n in range(2)))
+    for held in (1, 2):
+        (piece,) = taken(seen.session)
+        acknowledge(seen.session, piece)
+        assert (piece.commit, seen.type().commit_held) == (2, held)
+
+
+@pytest.mark.refutes("FL-8")
+def test_an_added_policy_is_held_with_its_acknowledgement() -> None:
+    catalog = a_catalog(POD)
+    seen = Seen(catalog)
+    seen.ask(AUTHORIZATION_TYPE, "ztunnel")
+    seen.ask(ADDRESS_TYPE, "ztunnel")
+    for response in taken(seen.session):
+        acknowledge(seen.session, response)
+    put(catalog, a_policy("ns/p"), key=AUTHORIZATIONS)
+    (added,) = taken(seen.session)
+    assert seen.type(AUTHORIZATION_TYPE).commit_held == 1
+    acknowledge(seen.session, added)
+    assert taken(seen.session) == []
+    assert seen.type(AUTHORIZATION_TYPE).commit_held == 2
+
+
+@pytest.mark.proves("FL-8")
 def test_a_policy_is_held_when_added_and_its_removal_only_after_the_workloads_moved_on() -> None:
     catalog = a_catalog(POD, policies=[a_policy("ns/p")])
     seen = Seen(catalog)
