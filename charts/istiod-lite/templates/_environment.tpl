@@ -85,7 +85,7 @@
   value: {{ .Values.logs.level }}
 {{- range $name, $value := .Values.env }}
 - name: {{ $name }}
-  # As JSON writes numbers: printed, a large one would have an exponent.
+  {{- /* As JSON writes numbers: printed, a large one would have an exponent. */}}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
 {{- end -}}
