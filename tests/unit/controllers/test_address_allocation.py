@@ -486,9 +486,19 @@ def test_a_range_that_is_none_is_said_at_once() -> None:
 @pytest.mark.proves("AL-11")
 async def test_while_an_answer_is_lost_nobody_else_gets_the_address() -> None:
     allocating = Allocating(options={"ranges": ("240.240.1.4/32",)})
-    allocating.cluster.lost_after.add("PATCH")
-    for number, name in enumerate(("first", "second")):
-        allocating.make(name, "a.example", created=number)
+    cluster, ask = allocating.cluster, allocating.cluster.request
+
+    async def request(method: str, path: str, **rest: Any) -> Answer:
+        if method == "PATCH" and not cluster.writes:
+            cluster.lost_after.add("PATCH")
+            # Older, so that it would be the first to be given what is free.
+            allocating.make("second", "a.example", created=1)
+            allocating.show()
+        return await ask(method, path, **rest)
+
+    cluster.request = request  # type: ignore[method-assign]
+    allocating.make("first", "a.example", created=9)
+    allocating.show()
     await run(allocating)
     assert allocating.held("first", "second") == [["240.240.1.4"], []]
     assert len(allocating.cluster.writes) == 1
@@ -540,6 +550,9 @@ async def test_a_list_from_before_a_write_takes_nothing_back() -> None:
             await order.put("written")
             return answer
         if path == PATHS[KIND] and lists == 2:
+            # Older, so that it would be the first to be given what is free.
+            allocating.make("second", "b.example", created=1)
+            allocating.replica.show(*cluster.pending[-1])
             began.set()
             answer = await ask(method, path, **rest)
             await order.get()
@@ -549,10 +562,50 @@ async def test_a_list_from_before_a_write_takes_nothing_back() -> None:
         return await ask(method, path, **rest)
 
     cluster.request = request  # type: ignore[method-assign]
-    allocating.make("first", "a.example", created=1)
-    allocating.make("second", "b.example", created=2)
+    allocating.make("first", "a.example", created=9)
     allocating.show()
     async with settled(allocating.controller.run()) as until:
         await until(lambda: lists == 3)
     assert allocating.allocated() == {"a.example": ["240.240.1.4"]}
     assert len(cluster.writes) == 1
+
+
+@pytest.mark.proves("AL-10")
+async def test_what_only_a_list_has_shown_is_forgotten_with_the_next_list() -> None:
+    allocating = Allocating(options={"ranges": ("240.240.1.4/32",), "resync": 30.0})
+    allocating.make("ghost", "a.example", status=status(("240.240.1.4", "a.example")))
+    allocating.make("entry", "b.example")
+    allocating.replica.show(*allocating.cluster.pending[-1])
+    async with settled(allocating.controller.run()) as until:
+        await allocating.rest(until, is_shown=False)
+        assert not allocating.cluster.writes
+        allocating.delete("ghost")
+        await until(lambda: bool(allocating.cluster.writes))
+    assert allocating.allocated() == {"b.example": ["240.240.1.4"]}
+
+
+@pytest.mark.proves("AL-10")
+async def test_a_lead_that_comes_back_lists_before_it_allocates() -> None:
+    allocating = Allocating()
+    cluster, ask, order = allocating.cluster, allocating.cluster.request, list[str]()
+
+    async def request(method: str, path: str, **rest: Any) -> Answer:
+        order.append("LIST" if path == PATHS[KIND] else method)
+        if order == ["LIST", "LIST"]:
+            allocating.make("entry", "a.example")
+            allocating.show()
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return await ask(method, path, **rest)
+
+    cluster.request = request  # type: ignore[method-assign]
+    async with settled(allocating.controller.run()) as until:
+        await allocating.rest(until)
+        allocating.replica.lead.seconds_left = 0.0
+        await allocating.rest(until)
+        allocating.replica.lead.seconds_left = 8.0
+        await until(lambda: len(order) > 1)
+        for _ in range(15):
+            await asyncio.sleep(0)
+        assert order == ["LIST", "LIST"]
+        await until(lambda: bool(allocating.allocated()))

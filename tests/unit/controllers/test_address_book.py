@@ -106,3 +106,31 @@ def test_one_that_leaves_the_mesh_is_left_as_it_is() -> None:
     assert given(book, "second") == ()
     book.admit(key("first"), is_member=True)
     assert given(book, "first") == (FOUR,)
+
+
+def test_who_else_has_an_address_learns_that_an_entry_came_or_left() -> None:
+    book = a_book("first", "second", status_addresses=(FOUR,))
+    assert book.is_settled(key("first"))
+    assert not book.is_settled(key("second"))
+    assert key("second") in book.admit(key("first"), is_member=False)
+
+
+@pytest.mark.proves("AL-5")
+def test_what_was_about_to_go_stays_when_it_is_wanted_again() -> None:
+    book = a_book("entry", text="10.9.0.0/29", status_addresses=(FOUR,))
+    show(book, an_entry("entry", resolution="NONE", status_addresses=(FOUR,)))
+    assert given(book, "entry") == ()
+    show(book, an_entry("entry", status_addresses=(FOUR,)))
+    assert given(book, "entry") == (FOUR,)
+    assert book.is_settled(key("entry"))
+
+
+def test_what_is_no_longer_asked_for_concerns_who_went_without() -> None:
+    book = a_book("first", "second")
+    given(book, "first")
+    given(book, "second")
+    show(book, an_entry("first", resolution="NONE"))
+    wanted = book.reserve(key("first"))
+    assert wanted is not None
+    assert wanted.concerned == {key("second")}
+    assert given(book, "second") == (FOUR,)
