@@ -124,6 +124,8 @@ class Admission:
             try:
                 review = read_review(body)
                 return review, self._judge.judge(review)
+            except RecursionError as error:
+                raise MalformedReviewError("the object is nested too deeply") from error
             finally:
                 taken = self._clock.monotonic() - began
                 paid_until = max(self._free_at, began - self._limits.burst)

@@ -104,6 +104,19 @@ async def test_garbage_has_a_precise_answer() -> None:
 
 
 @pytest.mark.proves("AD-2")
+async def test_no_depth_of_an_object_is_a_fault_of_ours() -> None:
+    webhook = Webhook()
+    statuses = set()
+    for depth in (10, *range(800, 1000), 100_000):
+        deep = "[" * depth + "]" * depth
+        rule = f'{{"issuer": "i", "more": {deep}}}'
+        review = a_review({**GOOD, "kind": "RequestAuthentication", "spec": {"jwtRules": [0]}})
+        body = body_of(review).replace(b'"jwtRules": [0]', f'"jwtRules": [{rule}]'.encode())
+        statuses.add((await webhook.ask(body)).status_code)
+    assert statuses == {200, 400}
+
+
+@pytest.mark.proves("AD-2")
 @pytest.mark.refutes("AD-2")
 async def test_the_size_of_a_request_is_bounded() -> None:
     body = body_of(a_review(GOOD))
