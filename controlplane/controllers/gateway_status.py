@@ -161,6 +161,7 @@ class GatewayStatus:
         for change in changes:
             if change.new is None:
                 self._hosts.forget(change.key)
+                self._applier.forget(_target(change.key))
         self._queue_these(change.key for change in changes)
 
     def _classes_changed(self, changes: Sequence[Change[Name, GatewayClass]]) -> None:

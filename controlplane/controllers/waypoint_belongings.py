@@ -6,7 +6,7 @@ cluster's garbage collector. Source: docs/protocol/waypoint-deployment.md WO-30 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ _API: Final = {
 class Noticed:
     """Something happened to an object that is labelled as ours; ``live`` None: it is gone.
 
-    ``gateway`` is the one it is labelled for.
+    ``gateway`` is the one that it says it is of, by its owner or its label.
     """
 
     gateway: Name
@@ -141,11 +141,16 @@ class WaypointBelongings:
                     found = _worse(found, removed, target)
         return found
 
+    def forget(self, gateway: Name, places: Iterable[Place]) -> None:
+        """Forget what was written for a Gateway that is not deployed any more."""
+        for place in places:
+            self._applier.forget(_target(gateway, place))
+
     def _teller(self, kind: str) -> Callable[[Name, Live | None, Live | None], None]:
         def changed(key: Name, before: Live | None, after: Live | None) -> None:
-            labels = _labels(after or before or {})
-            gateway = Name(key.namespace, labels.get(GATEWAY_NAME, ""))
-            self._noticed(Noticed(gateway=gateway, place=(kind, key.name), live=after))
+            for name in _gateways_of(after or before):
+                gateway = Name(key.namespace, name)
+                self._noticed(Noticed(gateway=gateway, place=(kind, key.name), live=after))
 
         return changed
 
@@ -178,9 +183,9 @@ def _theirs(gateway: Name, live: Live) -> str | None:
     labels = _labels(live)
     if labels.get(MANAGED) != MANAGED_BY_US:
         return f"it is left alone, because it is there without the label {MANAGED}={MANAGED_BY_US}"
-    named = labels.get(GATEWAY_NAME)
-    if named not in {None, gateway.name}:
-        return f"it is left alone, because it is of another Gateway, {named}"
+    named = _gateways_of(live)
+    if named and gateway.name not in named:
+        return f"it is left alone, because it is of another Gateway, {', '.join(named)}"
     return None
 
 
@@ -200,9 +205,18 @@ def _is_made_for(gateway: Name, uid: str, live: Live) -> bool:
     )
 
 
+def _gateways_of(live: Live | None) -> tuple[str, ...]:
+    """Return the Gateways that own an object; without an owner the one it is labelled for."""
+    if live is None:
+        return ()
+    owners = live["metadata"].get("ownerReferences") or ()
+    names = [str(owner.get("name")) for owner in owners if owner.get("kind") == _OWNER_KIND]
+    label = _labels(live).get(GATEWAY_NAME)
+    return tuple(names) if names or label is None else (label,)
+
+
 def _labels(live: Live) -> Mapping[str, str]:
-    metadata = live.get("metadata") or {}
-    return metadata.get("labels") or {}
+    return live["metadata"].get("labels") or {}
 
 
 def _place(item: Mapping[str, Any]) -> Place:

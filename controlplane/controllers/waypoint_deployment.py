@@ -257,7 +257,7 @@ class WaypointDeployment:
     def _let_go(self, key: Name) -> Applied:
         """Forget a Gateway: it is gone, or somebody else's."""
         self._parameters.refer(key, None)
-        self._wanted.pop(key, None)
+        self._belongings.forget(key, self._wanted.pop(key, {}))
         self._bereft.discard(key)
         self._rewrites.pop(key, None)
         self._judge(key, None)

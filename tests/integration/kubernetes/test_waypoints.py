@@ -317,6 +317,16 @@ async def test_what_others_change_or_delete_is_put_right() -> None:
 
         cluster.change("deployments", "waypoint", spoil)
         await cluster.until(lambda: cluster.get("deployments", "waypoint")["spec"] == right)
+
+        def misname(live: Json) -> None:
+            live["metadata"]["labels"]["gateway.networking.k8s.io/gateway-name"] = "other"
+
+        def is_named() -> bool:
+            labels = cluster.get("services", "waypoint")["metadata"]["labels"]
+            return bool(labels["gateway.networking.k8s.io/gateway-name"] == "waypoint")
+
+        cluster.change("services", "waypoint", misname)
+        await cluster.until(is_named)
         for plural in ("services", "serviceaccounts"):
             cluster.delete(plural, "waypoint")
             await cluster.until(lambda plural=plural: cluster.has(plural, "waypoint"))  # type: ignore[misc]
