@@ -7,7 +7,7 @@ client is sent something or answers. Rules: docs/protocol/fleet.md CT-n.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -32,7 +32,7 @@ NAMES: Final = 16
 OBJECTS: Final = 8192
 """Objects of which it is remembered exactly which commit brought their current version."""
 
-_LOOK_AGAIN: Final = 0.05
+_LOOK_AGAIN: Final = 0.1
 
 
 class _Entry(NamedTuple):
@@ -136,7 +136,7 @@ class CommitLog:
         Once every connection it concerns has it or has refused it, it stays as it is then.
         """
         entry = self._entry(number)
-        return None if entry is None else self._told(entry)
+        return None if entry is None else self._told(entry, self._followers())
 
     async def recent(self, limit: int, before: int | None = None) -> tuple[CommitRecord, ...]:
         """Return the ``limit`` newest commits older than ``before``, newest first."""
@@ -146,10 +146,18 @@ class CommitLog:
             if before is None or entry.record.number < before
         ][:limit]
         told = []
+        followers: tuple[Follower, ...] | None = None
         for entry in found:
-            told.append(self._told(entry))
+            final = self._final.get(entry.record.number)
+            if final is not None:
+                told.append(final)
+                continue
             # Each looks at every open stream.
             await asyncio.sleep(0)
+            if followers is None:
+                followers = tuple(self._followers())
+                await asyncio.sleep(0)
+            told.append(self._told(entry, followers))
         return tuple(told)
 
     def version_of(self, reference: ObjectReference) -> int | None:
@@ -271,12 +279,12 @@ class CommitLog:
         place = number - self._entries[0].record.number
         return self._entries[place] if 0 <= place < len(self._entries) else None
 
-    def _told(self, entry: _Entry) -> CommitRecord:
+    def _told(self, entry: _Entry, followers: Iterable[Follower]) -> CommitRecord:
         record, followed = entry
         final = self._final.get(record.number)
         if final is not None:
             return final
-        progress = progress_of(followed, self._followers(), self._moment())
+        progress = progress_of(followed, followers, self._moment())
         told = replace(record, progress=progress)
         if progress.acknowledged + progress.refused == progress.concerned > 0:
             self._final[record.number] = told

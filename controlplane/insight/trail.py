@@ -34,25 +34,25 @@ class TrailRefusal(NamedTuple):
 
 
 class Steps:
-    """Growing commits and when each was reached; the oldest half is forgotten now and then."""
+    """Growing commits and when each was reached; the oldest half is forgotten now and then.
 
-    __slots__ = ("_commits", "_is_cut", "_times")
+    ``last`` is the newest commit that was reached, NOTHING before the first.
+    """
+
+    __slots__ = ("_commits", "_is_cut", "_times", "last")
 
     def __init__(self) -> None:
+        self.last = NOTHING
         self._commits = array("q")
         self._times = array("d")
         self._is_cut = False
 
-    @property
-    def last(self) -> int:
-        """Return the newest commit that was reached, NOTHING before the first."""
-        return self._commits[-1] if self._commits else NOTHING
-
     def note(self, commit: int, at: float) -> None:
         """Note that ``commit`` was reached; one that is not newer changes nothing."""
-        commits = self._commits
-        if commits and commit <= commits[-1]:
+        if commit <= self.last:
             return
+        self.last = commit
+        commits = self._commits
         commits.append(commit)
         self._times.append(at)
         if len(commits) > 2 * STEPS:
@@ -62,9 +62,9 @@ class Steps:
 
     def reached_at(self, commit: int) -> float | None:
         """Return when ``commit`` or a newer one was first reached; None when none was."""
-        place = bisect_left(self._commits, commit)
-        if place == len(self._commits):
+        if commit > self.last:
             return None
+        place = bisect_left(self._commits, commit)
         return LONG_AGO if place == 0 and self._is_cut else self._times[place]
 
 

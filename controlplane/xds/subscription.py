@@ -109,9 +109,9 @@ class Subscription:
         if not self.is_in_flight and not self.last_error:
             held = max(held, self.reached)
         view = self._looks_at
-        if view is not None and held != FRESH and view.changed_at <= held:
-            return view.commit
-        return held
+        if view is None or held == FRESH or held >= view.commit or view.changed_at > held:
+            return held
+        return view.commit
 
     @property
     def resources_held(self) -> int | None:
@@ -122,8 +122,10 @@ class Subscription:
         """Note what the client has, now that nothing of it is under way. Cost: O(1)."""
         if self.is_in_flight or self.last_error:
             return
-        accepted = self.acknowledged_at
-        self.trail.held.note(self.reached, self.trail.began_at if accepted is None else accepted)
+        reached = self.reached
+        if reached > self.trail.held.last:
+            accepted = self.acknowledged_at
+            self.trail.held.note(reached, self.trail.began_at if accepted is None else accepted)
 
     def ask(
         self, subscribe: Iterable[str], unsubscribe: Iterable[str], known: Mapping[str, str]
