@@ -7,7 +7,7 @@ has been read, each on its own: a fault in one stops no other, and nobody is ser
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import structlog
@@ -15,19 +15,32 @@ import structlog
 from controlplane.app.cluster import Cluster
 from controlplane.app.kept import Places
 from controlplane.app.mesh import Mesh
+from controlplane.app.waypoints import discovery_host, waypoint_settings
 from controlplane.clock import Clock
+from controlplane.controllers.address_allocation import AddressAllocation
 from controlplane.controllers.controller import Controller
+from controlplane.controllers.gateway_classes import GatewayClasses
+from controlplane.controllers.gateway_status import GatewayStatus
 from controlplane.controllers.root_certificates import KIND, NAME, Reports, RootCertificates, Roots
+from controlplane.controllers.statuses import StatusConditions
+from controlplane.controllers.waypoint_deployment import WaypointDeployment
+from controlplane.controllers.webhook_configuration import WebhookConfiguration
+from controlplane.controllers.webhook_probe import WebhookProbe
 from controlplane.model.certificate import BundleTarget
 from controlplane.settings import Settings
 
 _AFTER_A_FAULT: Final = 5.0
+_WEBHOOK_PORT: Final = 443
 
 _log = structlog.get_logger()
 
 
 class Writers:
-    """The controllers of one process. ``reports`` is None where nobody waits for roots."""
+    """The controllers of one process, none before everything has been read.
+
+    ``roots`` returns the trusted ones as PEM and the version of the bundle; ``reports`` is None
+    where nobody waits for them to be everywhere.
+    """
 
     def __init__(
         self,
@@ -39,38 +52,140 @@ class Writers:
         roots: Callable[[], tuple[str, int] | None],
         reports: Reports | None,
     ) -> None:
+        self._settings = settings
         self._clock = clock
         self._mesh = mesh
-        self._roots = RootCertificates(
-            cluster.client,
-            lead=cluster.lead,
-            namespaces=lambda: mesh.namespaces,
-            roots=lambda: _roots(roots()),
-            reports=reports or _Unreported(),
-            cluster=settings.cluster_id,
-            clock=clock,
-            draw=random.random,
-        )
-        self.controllers: tuple[Controller, ...] = (self._roots,)
+        self._cluster = cluster
+        self._roots = roots
+        self._root_certificates: RootCertificates | None = None
+        self._reports: Reports = reports or _Unreported()
+        self.controllers: tuple[Controller, ...] = ()
 
     def expected_targets(self) -> Places:
-        """Return where roots have to be; see ``RootCertificates``."""
-        return self._roots.expected_targets()
+        """Return where roots have to be; before that is known, where they never are."""
+        if self._root_certificates is None:
+            return unknown_places(self._settings.cluster_id)
+        return self._root_certificates.expected_targets()
 
     async def run(self) -> None:
         """Run every controller until cancelled, once everything has been read."""
         await self._mesh.complete()
+        self._root_certificates = self._build_root_certificates()
+        self.controllers = (self._root_certificates, *self._build())
         async with asyncio.TaskGroup() as tasks:
             for controller in self.controllers:
-                tasks.create_task(self._kept_running(controller), name=controller.name)
+                tasks.create_task(kept_running(controller, self._clock), name=controller.name)
 
-    async def _kept_running(self, controller: Controller) -> None:
-        while True:
-            try:
-                await controller.run()
-            except Exception as error:  # noqa: BLE001 - a fault of ours in one stops no other
-                _log.error("controller.failed", controller=controller.name, error=repr(error))
-            await self._clock.sleep(_AFTER_A_FAULT)
+    def _build(self) -> Iterator[Controller]:
+        settings = self._settings
+        if settings.writes_status:
+            yield self._build_statuses()
+        if settings.allocates_addresses:
+            yield self._build_allocation()
+        if settings.deploys_waypoints:
+            yield from self._build_waypoints()
+        yield self._build_webhook()
+
+    def _build_root_certificates(self) -> RootCertificates:
+        return RootCertificates(
+            self._cluster.client,
+            lead=self._cluster.lead,
+            namespaces=lambda: self._mesh.namespaces,
+            roots=self._bundle,
+            reports=self._reports,
+            cluster=self._settings.cluster_id,
+            clock=self._clock,
+            draw=random.random,
+        )
+
+    def _build_statuses(self) -> Controller:
+        return StatusConditions(
+            self._cluster.client,
+            lead=self._cluster.lead,
+            conditions=self._mesh.pipeline.world.conditions,
+            paths=self._cluster.source.path_of,
+            is_ready=lambda: self._mesh.is_complete,
+            clock=self._clock,
+            draw=random.random,
+        )
+
+    def _build_allocation(self) -> Controller:
+        settings, pipeline = self._settings, self._mesh.pipeline
+        return AddressAllocation(
+            self._cluster.client,
+            lead=self._cluster.lead,
+            entries=pipeline.inputs.service_entries,
+            members=pipeline.world.service_entries,
+            services=pipeline.inputs.services,
+            ranges=(settings.allocated_ipv4_range, settings.allocated_ipv6_range),
+            paths=self._cluster.source.path_of,
+            is_ready=lambda: self._mesh.is_complete,
+            clock=self._clock,
+            draw=random.random,
+        )
+
+    def _build_waypoints(self) -> Iterator[Controller]:
+        client, lead, clock = self._cluster.client, self._cluster.lead, self._clock
+        pipeline = self._mesh.pipeline
+        settings = waypoint_settings(self._settings, self._mesh)
+        deployment = WaypointDeployment(
+            client,
+            lead=lead,
+            gateways=pipeline.world.gateways,
+            gateway_classes=pipeline.inputs.gateway_classes,
+            settings=settings,
+            root_namespace=self._mesh.configured.root_namespace,
+            clock=clock,
+            draw=random.random,
+        )
+        yield GatewayClasses(client, lead=lead, clock=clock, draw=random.random)
+        yield deployment
+        yield GatewayStatus(
+            client,
+            lead=lead,
+            gateways=pipeline.world.gateways,
+            gateway_classes=pipeline.inputs.gateway_classes,
+            services=pipeline.inputs.services,
+            endpoint_slices=pipeline.inputs.endpoint_slices,
+            judgements=deployment,
+            settings=settings,
+            clock=clock,
+            draw=random.random,
+        )
+
+    def _build_webhook(self) -> Controller:
+        settings = self._settings
+        service = discovery_host(settings)
+        host, _, port = (settings.webhook_address or f"{service}:{_WEBHOOK_PORT}").rpartition(":")
+        return WebhookConfiguration(
+            self._cluster.client,
+            lead=self._cluster.lead,
+            configuration=settings.webhook_configuration
+            or f"istiod-lite-validator-{settings.system_namespace}",
+            roots=self._bundle,
+            probe=WebhookProbe(
+                host=host.strip("[]"),
+                port=int(port),
+                server_name=service,
+                namespace=settings.system_namespace,
+            ),
+            clock=self._clock,
+            draw=random.random,
+        )
+
+    def _bundle(self) -> Roots | None:
+        found = self._roots()
+        return None if found is None else Roots(pem=found[0], version=found[1])
+
+
+async def kept_running(controller: Controller, clock: Clock) -> None:
+    """Run ``controller`` until cancelled; after a fault of ours, anew."""
+    while True:
+        try:
+            await controller.run()
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one stops no other
+            _log.error("controller.failed", controller=controller.name, error=repr(error))
+        await clock.sleep(_AFTER_A_FAULT)
 
 
 def unknown_places(cluster_id: str) -> Places:
@@ -89,7 +204,3 @@ class _Unreported:
 
     async def forget_target(self, *, cluster: str, kind: str, name: str) -> None:
         pass
-
-
-def _roots(found: tuple[str, int] | None) -> Roots | None:
-    return None if found is None else Roots(pem=found[0], version=found[1])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -188,7 +189,11 @@ async def test_the_command_drains_and_ends_with_zero(
     command = [sys.executable, "-m", "controlplane.cli.main", "serve"]
     ports = ["--xds-port", "0", "--admin-port", "0"]
     running = await asyncio.create_subprocess_exec(
-        *command, *ports, cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+        *command,
+        *ports,
+        cwd=tmp_path,
+        env={**os.environ, "ISTIOD_LITE_CLUSTER": "none"},
+        stderr=asyncio.subprocess.PIPE,
     )
     assert running.stderr is not None
     events = []

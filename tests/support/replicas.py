@@ -74,9 +74,10 @@ def token() -> str:
     return ".".join((part({"alg": "none"}), part(claims), "c2ln"))
 
 
-def a_kubeconfig(folder: Path, api: KubernetesApi) -> Path:
+def a_kubeconfig(folder: Path, api: KubernetesApi, *, token: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "kubeconfig"
+    user = f"{{token: {token}}}" if token else "{}"
     path.write_text(
         f"""
 apiVersion: v1
@@ -84,7 +85,7 @@ kind: Config
 current-context: c
 contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
 clusters: [{{name: c, cluster: {{server: "{api.url}"}}}}]
-users: [{{name: u, user: {{}}}}]
+users: [{{name: u, user: {user}}}]
 """
     )
     return path
