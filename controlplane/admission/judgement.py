@@ -1,8 +1,8 @@
 """The judge: a review in, a verdict out, with the reader and the rules that serve the mesh.
 
 The object is read, compiled with the few committed objects it refers to in a pipeline of its own,
-and what the reader and the rules say about it is sorted: errors that only its author can mend
-refuse it, everything else is a warning, so that the order in which objects are applied never
+and what the reader and the rules say about it is sorted: what is written wrong refuses it,
+everything else is a warning, so that the order in which objects are applied never
 matters. The live graph is only read (docs/protocol/admission.md AD-5 to AD-13).
 """
 
@@ -50,6 +50,13 @@ OF_OTHERS: Final = frozenset(
     }
 )
 """Problems that other objects, or the status that a controller wrote, decide about."""
+
+WITHOUT_EFFECT: Final = frozenset(
+    {"policy.http-attribute", "policy.unsupported-action", "policy.unsupported-dry-run"}
+)
+"""Problems of what is well written, and which a waypoint or another setting would enforce."""
+
+WARNED: Final = OF_OTHERS | WITHOUT_EFFECT
 
 _DUPLICATE: Final = "hostname.duplicate"
 _UNUSABLE: Final = "policy.unusable-value"
@@ -138,7 +145,7 @@ class Judge:
         for problem in (*compiled.problems, *_values_for_waypoints(manifest)):
             if not _is_about(problem, manifest):
                 continue
-            is_error = problem.severity is Severity.ERROR and problem.code not in OF_OTHERS
+            is_error = problem.severity is Severity.ERROR and problem.code not in WARNED
             (errors if is_error else warnings).append(_sentence(problem))
         warnings.extend(advice(manifest))
         return _Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane.admission.judgement import JUDGED, OF_OTHERS
+from controlplane.admission.judgement import JUDGED, WARNED
 from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.reading import read_object
 from controlplane.model.problem import Problem, Severity
@@ -61,7 +61,7 @@ def _is_own(problem: Problem) -> bool:
     # What is made up where there is no cluster is no matter of a webhook.
     return (
         problem.severity is Severity.ERROR
-        and problem.code not in OF_OTHERS
+        and problem.code not in WARNED
         and not problem.code.startswith("expansion.")
     )
 

@@ -221,10 +221,20 @@ def test_values_that_no_proxy_could_use_refuse_a_policy_with_targets(mesh: Commi
             "spec.portLevelMtls[80].mode",
         ),
         (an_object("RequestAuthentication", {"jwtRules": [{"issuer": "i"}]}), "spec.targetRefs"),
+        (a_policy(action="AUDIT", rules=[{}]), "spec.action"),
+        (a_policy(action="CUSTOM", rules=[{}]), "spec.action"),
+        (
+            a_policy(action="DENY", rules=[{"to": [{"operation": {"methods": ["GET"]}}]}]),
+            "spec.rules[0]",
+        ),
+        (
+            an_object("AuthorizationPolicy", {}, annotations={"istio.io/dry-run": "true"}),
+            "metadata.annotations[istio.io/dry-run]",
+        ),
     ],
-    ids=["mode", "port", "no-target"],
+    ids=["mode", "port", "no-target", "audit", "custom", "void", "dry-run"],
 )
-def test_what_ambient_never_does_is_a_warning(
+def test_what_cannot_be_enforced_is_a_warning(
     mesh: CommittedMesh, judged: Json, field: str
 ) -> None:
     verdict = mesh.of(judged)
