@@ -15,6 +15,8 @@ from controlplane.clock import Clock
 from controlplane.cluster.apply import Applied, Outcome
 
 _log = structlog.get_logger()
+_SLICE: Final = 100
+"""How many keys are begun with before everybody else has a turn."""
 _LEFT_ALONE: Final = frozenset(
     {Outcome.UNCHANGED, Outcome.WRITTEN, Outcome.GONE, Outcome.NOT_LEADING}
 )
@@ -91,10 +93,13 @@ class WorkQueue(Generic[K]):
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
-                    for key in [key for key in self._waiting if key not in self._busy]:
+                    keys = [key for key in self._waiting if key not in self._busy]
+                    for count, key in enumerate(keys, start=1):
                         del self._waiting[key]
                         self._busy.add(key)
                         group.create_task(self._see_to(key))
+                        if not count % _SLICE:
+                            await asyncio.sleep(0)
         finally:
             self._waiting.clear()
             self._busy.clear()
