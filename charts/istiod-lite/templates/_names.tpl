@@ -14,16 +14,28 @@ istiod-lite{{ with .Values.revision }}-{{ . }}{{ end }}-{{ .Release.Namespace }}
 istiod-lite-validator{{ with .Values.revision }}-{{ . }}{{ end }}-{{ .Release.Namespace }}
 {{- end -}}
 
-{{/* What pods are found by. Never "istio: pilot": the Service of an istiod selects that. */}}
+{{/* What pods are found by. Never "istio: pilot", which the Service of an istiod selects. */}}
 {{- define "istiod-lite.selector" -}}
 app: istiod
+{{ include "istiod-lite.own-selector" . }}
+{{- end -}}
+
+{{- define "istiod-lite.own-selector" -}}
 app.kubernetes.io/name: istiod-lite
-istio.io/rev: {{ .Values.revision | default "default" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "istiod-lite.labels" -}}
-{{ include "istiod-lite.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app: istiod
+{{ include "istiod-lite.cluster-labels" . }}
+{{- with .Values.revision }}
+istio.io/rev: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of objects outside namespaces: an istiod takes webhooks with its istio.io/rev for its own. */}}
+{{- define "istiod-lite.cluster-labels" -}}
+{{ include "istiod-lite.own-selector" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}

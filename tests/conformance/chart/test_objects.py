@@ -227,3 +227,12 @@ def test_the_image_of_waypoints_is_the_one_that_is_tested() -> None:
 def test_versions_are_those_of_the_distribution() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == version("istiod-lite")
+
+
+@pytest.mark.parametrize("case", cases())
+def test_an_istiod_takes_nothing_of_ours_for_its_own(case: str) -> None:
+    # It looks for webhook configurations by revision, and its Service for pods by "istio: pilot".
+    for each in of_kind(case, "ValidatingWebhookConfiguration"):
+        assert not {"app", "istio", "istio.io/rev"} & each["metadata"]["labels"].keys()
+    labels = pod(case)["metadata"]["labels"]
+    assert labels.get("istio.io/rev", "") == environment(case).get("REVISION", "")
