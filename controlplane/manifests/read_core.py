@@ -19,6 +19,7 @@ from controlplane.manifests.read_fields import (
     objects,
 )
 from controlplane.manifests.read_metadata import RawMetadata, RawObject, read_by_rules
+from controlplane.manifests.sharing import shared_tuple
 
 Labels = dict[str, str]
 
@@ -219,7 +220,7 @@ def read_pod(raw: RawPod, metadata: Metadata) -> core.Pod:
         ips = (status.pod_ip,)
     return core.Pod(
         metadata=metadata,
-        phase=status.phase or "",
+        phase=intern(status.phase or ""),
         ended_at=_ended_at(status),
         ips=ips,
         node=intern(spec.node_name or ""),
@@ -229,7 +230,7 @@ def read_pod(raw: RawPod, metadata: Metadata) -> core.Pod:
             condition.type == "Ready" and condition.status == "True"
             for condition in objects(status.conditions, _CONDITION)
         ),
-        container_ports=tuple(_container_ports(spec)),
+        container_ports=shared_tuple(tuple(_container_ports(spec))),
     )
 
 

@@ -5,17 +5,19 @@ pods. Only what was seen lately is remembered, because replicas are listed near 
 """
 
 from collections.abc import Hashable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from controlplane.manifests.metadata import Owner
 
 LIMIT: Final = 4096
 """Values remembered; when there are more, all are forgotten."""
 
+H = TypeVar("H", bound=Hashable)
 V = TypeVar("V")
 
 _mappings: dict[Hashable, dict[str, str]] = {}
 _owners: dict[Hashable, Owner] = {}
+_tuples: dict[Hashable, tuple[Any, ...]] = {}
 
 
 def shared_mapping(mapping: Mapping[str, str] | None) -> dict[str, str]:
@@ -28,6 +30,11 @@ def shared_mapping(mapping: Mapping[str, str] | None) -> dict[str, str]:
 def shared_owner(owner: Owner) -> Owner:
     """Return an owner equal to ``owner``."""
     return _shared(_owners, (owner.kind, owner.name), owner)
+
+
+def shared_tuple(values: tuple[H, ...]) -> tuple[H, ...]:
+    """Return a tuple equal to ``values``."""
+    return _shared(_tuples, values, values) if values else values
 
 
 def _shared(known: dict[Hashable, V], key: Hashable, value: V) -> V:

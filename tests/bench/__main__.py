@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from tests.bench import build, certificates, change, fan_out, first_sync
+from tests.bench import build, certificates, change, cluster, fan_out, first_sync
 from tests.bench.measure import machine, rounded
+from tests.bench.mesh import Sizes
 
 _LIMIT: Final = 300
 """Seconds one process may take."""
 
+_FEW: Final = Sizes(pods=2_000, services=200, policies=20, namespaces=10, nodes=10)
+_MANY: Final = Sizes(pods=10_000)
+_MOST: Final = Sizes(pods=100_000)
 Emit = Callable[[dict[str, Any]], None]
 
 
@@ -28,6 +32,10 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
             "change": partial(change.run, small=True),
             "fan_out/20": partial(fan_out.run, clients=20, rounds=5),
             "first_sync": partial(first_sync.run, clients=10, small=True),
+            "cluster/start": partial(cluster.start, sizes=_FEW, events=2_000),
+            "cluster/follow": partial(
+                cluster.follow, sizes=_FEW, pace=cluster.Pace(rate=200, seconds=3, clients=10)
+            ),
             "certificates/rate": partial(certificates.rate, seconds=1),
             "certificates/burst": partial(certificates.burst, nodes=40),
             "certificates/hostile": partial(certificates.hostile, times=16),
@@ -40,6 +48,11 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
         "fan_out/1000": partial(fan_out.run, clients=1_000, rounds=30),
         "fan_out/2000": partial(fan_out.run, clients=2_000, rounds=20),
         "first_sync": partial(first_sync.run, clients=100, small=False),
+        "cluster/start/10000": partial(cluster.start, sizes=_MANY, events=100_000),
+        "cluster/start/100000": partial(cluster.start, sizes=_MOST, events=100_000),
+        "cluster/follow": partial(
+            cluster.follow, sizes=_MANY, pace=cluster.Pace(rate=1_000, seconds=60, clients=100)
+        ),
         "certificates/rate": partial(certificates.rate, seconds=10),
         "certificates/burst": partial(certificates.burst, nodes=1_000),
         "certificates/hostile": partial(certificates.hostile, times=64),

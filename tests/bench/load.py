@@ -8,7 +8,9 @@ Orders:
 when each has received both types; ``resume`` sends the versions received before. ``"streams": n``
 lets that many clients share a connection, which is cheaper and less like the world.
 ``{"report": true}`` answers with receipt times by nonce (seconds of the system-wide monotonic
-clock) since the last report. ``{"disconnect": true}`` and ``{"quit": true}`` end connections.
+clock) since the last report; where ``"arrivals": true`` was asked for in the order to connect, with
+commit number and time of each receipt of each client instead. ``{"disconnect": true}`` and
+``{"quit": true}`` end connections.
 """
 
 import asyncio
@@ -50,6 +52,7 @@ class Load:
         self.messages = 0
         self.large: bytes | None = None
         self.small: list[bytes] = []
+        self.arrivals: list[list[tuple[int, float]]] | None = None
         self._known: bytes | None = None
         self._running: list[asyncio.Task[None]] = []
 
@@ -112,6 +115,8 @@ class Load:
                 arrived = time.monotonic()
                 url, nonce = _tail(message)
                 self._received(message, url, nonce, arrived)
+                if self.arrivals is not None and url == ADDRESS_TYPE:
+                    self.arrivals[number].append((int(nonce.partition(b".")[0]), arrived))
                 await stream.write(_ACKNOWLEDGEMENTS[url] + bytes((len(nonce),)) + nonce)
                 if not synced.done():
                     seen.add(url)
@@ -184,6 +189,8 @@ async def _obey() -> None:
         order = await orders.get()
         answer: dict[str, Any] = {}
         if "connect" in order:
+            if order.get("arrivals"):
+                load.arrivals = [[] for _ in range(order["clients"])]
             answer = await load.connect(
                 order["connect"],
                 order["root"],
@@ -192,7 +199,10 @@ async def _obey() -> None:
                 streams=order.get("streams", 1),
             )
         elif "report" in order:
-            answer, load.receipts = {"receipts": load.receipts}, {}
+            if load.arrivals is not None:
+                answer, load.arrivals = {"arrivals": load.arrivals}, [[] for _ in load.arrivals]
+            else:
+                answer, load.receipts = {"receipts": load.receipts}, {}
         else:
             await load.disconnect()
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -1,4 +1,5 @@
 from controlplane.manifests import sharing
+from controlplane.manifests.core import ContainerPort
 from controlplane.manifests.metadata import Owner
 
 
@@ -20,6 +21,13 @@ def test_equal_owners_are_one_object() -> None:
     first = sharing.shared_owner(Owner("ReplicaSet", "web-1"))
     assert sharing.shared_owner(Owner("ReplicaSet", "web-1")) is first
     assert sharing.shared_owner(Owner("DaemonSet", "web-1")) == Owner("DaemonSet", "web-1")
+
+
+def test_equal_tuples_are_one_object() -> None:
+    first = sharing.shared_tuple((ContainerPort("http", 8080),))
+    assert sharing.shared_tuple((ContainerPort("http", 8080),)) is first
+    assert sharing.shared_tuple((ContainerPort("http", 8080, "UDP"),))[0].protocol == "UDP"
+    assert sharing.shared_tuple(()) == ()
 
 
 def test_what_is_remembered_is_bounded() -> None:
