@@ -14,10 +14,16 @@ from envoy.service.status.v3 import csds_pb2
 
 from controlplane.authentication.caller import Caller
 from controlplane.clock import SystemClock
+from controlplane.dataflow import Batcher
 from controlplane.insight.client_config import client_config, control_plane_identifier
 from controlplane.insight.commits import CommitLog
 from controlplane.insight.sync import SyncState, connection_verdict
+from controlplane.mesh.settings import MeshSettings
+from controlplane.pipeline.assembly import build_pipeline
+from controlplane.pipeline.intake import Intake
+from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE
+from controlplane.sources.source import Origin
 from controlplane.xds.debug import DebugQuestion
 from controlplane.xds.errors import ForbiddenError
 from controlplane.xds.identity import Access
@@ -34,6 +40,7 @@ from tests.integration.test_xds_server import (
     serving,
     stream_of,
 )
+from tests.support.builders import a_service
 from tests.support.discovery import ModelClient, a_catalog, a_request, a_workload, put
 
 POD = a_workload("c//Pod/ns/a")
@@ -120,6 +127,34 @@ async def test_a_commit_is_followed_to_the_last_client() -> None:
         assert record.types[0].names == ("c//Pod/ns/b",)
         assert record.progress.median_seconds is not None
         assert 0 < record.progress.median_seconds < 5
+
+
+async def test_a_manifest_is_followed_to_the_last_client() -> None:
+    clock = SystemClock()
+    pipeline = build_pipeline(MeshSettings())
+    catalog = Catalog()
+    pipeline.publish_to(catalog)
+    log = CommitLog(catalog, clock, replica="r-1")
+    batcher = Batcher(pipeline.graph, clock, on_batch=log.batched)
+    pipeline.graph.on_commit(lambda _: log.finished())
+    intake = Intake(pipeline.inputs, pipeline.found_problems, batcher, log)
+    committing = asyncio.create_task(batcher.run())
+    async with serving(catalog) as (server, port), connected(port) as channel:
+        log.follow(server.fleet.followers)
+        proxy = await opened(channel)
+        service = a_service("web")
+        intake.put(service, Origin(file="mesh.yaml", line=1))
+        waiting = asyncio.create_task(log.wait_for_object(service.reference, seconds=10))
+        await proxy.step()
+        waited = await waiting
+        committing.cancel()
+    assert (waited.is_converged, waited.number) == (True, 1)
+    record = log.get(1)
+    assert record is not None
+    assert [each.object for each in record.causes] == [service.reference]
+    assert [each.updated for each in record.types] == [1]
+    assert record.received_at is not None
+    assert record.received_at <= record.committed_at
 
 
 async def asked(stream: Any, type_url: str = SYNCZ) -> Any:
