@@ -29,13 +29,13 @@ class AdmissionObservation:
     def __init__(self, metrics: ClusterMetrics) -> None:
         self._metrics = metrics
 
-    def passed(self, group: str, kind: str) -> None:
+    def passed(self, group: str, resource: str, /) -> None:
         """Count an object that was allowed."""
-        self._metrics.validations_passed.labels(group=group, resource=kind).inc()
+        self._metrics.validations_passed.labels(group=group, resource=resource).inc()
 
-    def failed(self, group: str, kind: str, reason: str) -> None:
+    def failed(self, group: str, resource: str, reason: str, /) -> None:
         """Count an object that was refused."""
-        self._metrics.validations_failed.labels(group=group, resource=kind, reason=reason).inc()
+        self._metrics.validations_failed.labels(group=group, resource=resource, reason=reason).inc()
 
     def http_error(self, status: int) -> None:
         """Count a request that got no verdict."""

@@ -1,12 +1,14 @@
 """``istiod-lite ca`` commands of authorities: look at them, and order them about.
 
-Commands read the key store and the database directly. What they change is an order in the key
-store, which whichever replica leads carries out, now or when it starts.
+Commands read the key store and the database directly: the Secret of the cluster that ``serve``
+would run in, files where there is none or a data folder is given. What they change is an order in
+the key store, which whichever replica leads carries out, now or when it starts.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,16 +16,20 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
+from controlplane.app.surroundings import chosen_cluster
 from controlplane.ca.authority_set import KeptAuthorities, Orders
 from controlplane.ca.bundle import bundle_pem
 from controlplane.ca.errors import KeyStoreError
 from controlplane.ca.file_key_store import FileKeyStore
 from controlplane.ca.journal import JournalView, StoreJournal
+from controlplane.ca.key_store import KeyStore
 from controlplane.ca.orders import find_authority, place_order
 from controlplane.ca.plugged import plugged_files
+from controlplane.ca.secret_key_store import SecretKeyStore
 from controlplane.cli.authority_tables import Found, rehearsal, status_document, status_text
 from controlplane.cli.databases import require_file
 from controlplane.clock import SystemClock
+from controlplane.cluster.api_server import open_cluster
 from controlplane.errors import IstiodLiteError
 from controlplane.model.certificate import AuthorityRecord, AuthorityTier
 from controlplane.settings import Settings
@@ -209,20 +215,31 @@ def _given_in() -> Path | None:
     return None if plugged_files(settings.cacerts_dir) is None else settings.cacerts_dir
 
 
-def _store(data_dir: Path | None, passphrase_file: Path | None) -> FileKeyStore:
+@asynccontextmanager
+async def _store(data_dir: Path | None, passphrase_file: Path | None) -> AsyncIterator[KeyStore]:
     given = _given_in()
     if given is not None:
         raise KeyStoreError(f"the authority is given in {given}: whoever gave it looks after it")
-    return FileKeyStore(
-        _folder(data_dir) / _FOLDER,
-        passphrase_file=passphrase_file or Settings().key_passphrase_file,
-    )
+    settings = Settings()
+    location = None if data_dir or passphrase_file else chosen_cluster(settings)
+    if location is None:
+        yield FileKeyStore(
+            _folder(data_dir) / _FOLDER,
+            passphrase_file=passphrase_file or settings.key_passphrase_file,
+        )
+        return
+    client = await open_cluster(location)
+    try:
+        yield SecretKeyStore(client, namespace=settings.system_namespace)
+    finally:
+        await client.close()
 
 
 async def _place(
     data_dir: Path | None, passphrase_file: Path | None, change: Callable[[Orders], Orders]
 ) -> None:
-    await place_order(_store(data_dir, passphrase_file), change)
+    async with _store(data_dir, passphrase_file) as store:
+        await place_order(store, change)
 
 
 async def _roots(data_dir: Path | None, passphrase_file: Path | None) -> str:
@@ -237,12 +254,13 @@ async def _roots(data_dir: Path | None, passphrase_file: Path | None) -> str:
 
 
 async def _kept(data_dir: Path | None, passphrase_file: Path | None) -> KeptAuthorities:
-    kept = await _store(data_dir, passphrase_file).load()
-    if kept is None:
-        raise KeyStoreError(
-            f"there are no authorities in {_folder(data_dir) / _FOLDER}: the first start makes them"
-        )
-    return kept.content
+    async with _store(data_dir, passphrase_file) as store:
+        kept = await store.load()
+        if kept is None:
+            in_files = isinstance(store, FileKeyStore)
+            place = _folder(data_dir) / _FOLDER if in_files else store.reference
+            raise KeyStoreError(f"there are no authorities in {place}: the first start makes them")
+        return kept.content
 
 
 async def _look(data_dir: Path | None, passphrase_file: Path | None) -> Found:

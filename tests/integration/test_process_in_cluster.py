@@ -1,9 +1,12 @@
 """A whole process in a cluster that is the double of the API server."""
 
 import asyncio
+import os
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -12,9 +15,12 @@ import pytest
 from controlplane.app.errors import StartupError
 from controlplane.app.process import Process
 from controlplane.ca.authorities import Authorities
+from controlplane.clock import SystemClock
 from controlplane.model.certificate import AuthorityTier
+from tests.support.authorities import a_key, a_root, an_authority
 from tests.support.kubernetes_api import KubernetesApi
 from tests.support.kubernetes_cluster import put
+from tests.support.plugged import key_pem
 from tests.support.replicas import (
     CART,
     a_certificate,
@@ -91,7 +97,7 @@ async def test_the_webhook_of_a_process_judges(api: KubernetesApi, tmp_path: Pat
             answer = (await client.post(url, json=review)).json()
             metrics = await client.get(f"http://127.0.0.1:{process.admin_port}/metrics")
         assert answer["response"]["allowed"] is False
-        failed = 'group="security.istio.io",reason="Invalid",resource="PeerAuthentication"'
+        failed = 'group="security.istio.io",reason="invalid_resource",resource="peerauthentications"'
         assert f"galley_validation_failed{{{failed}}} 1.0" in metrics.text
 
 
@@ -322,6 +328,64 @@ async def test_what_is_read_and_led_is_measured(api: KubernetesApi, tmp_path: Pa
         assert 'istiod_lite_watch_lag_seconds_count{kind="Service"} 1.0' in found
         assert 'istiod_lite_leader{election="istiod-lite-ca"} 1.0' in found
         assert 'istiod_lite_writes_total{outcome="written",resource="configmaps"} 3.0' in found
+
+
+async def test_a_given_authority_signs_in_a_cluster_and_its_roots_are_everywhere(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    now = SystemClock().now().replace(microsecond=0) - timedelta(hours=1)
+    root = a_root(number=9, begins=now)
+    signing = an_authority(
+        "plugged", key=a_key(number=900), parent=root, not_before=now, life=timedelta(days=30)
+    )
+    folder = tmp_path / "cacerts"
+    folder.mkdir()
+    (folder / "ca-cert.pem").write_text(signing.pem)
+    (folder / "ca-key.pem").write_bytes(key_pem(signing.key))
+    (folder / "cert-chain.pem").write_text(signing.pem)
+    (folder / "root-cert.pem").write_text(root.pem)
+    async with running(cluster_settings(tmp_path, api, cacerts_dir=folder)) as process:
+        held = await a_certificate(process)
+        assert held.chain[1] == signing.certificate
+        await until(lambda: len(root_maps(api)) == 3)
+        assert set(root_maps(api).values()) == {root.pem}
+        assert api.objects.held["secrets"] == {}
+
+
+async def test_authorities_in_a_cluster_are_looked_at_and_ordered_about(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    settings = cluster_settings(tmp_path, api)
+
+    async def ca(*arguments: str) -> str:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "controlplane.cli.main", "ca", *arguments),
+            env={
+                **os.environ,
+                "ISTIOD_LITE_KUBECONFIG": str(settings.kubeconfig),
+                "ISTIOD_LITE_DATA_DIR": str(settings.data_dir),
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await running.communicate()
+        return told.decode()
+
+    assert "secret:istio-system/istiod-lite-ca: the first start" in await ca("status")
+    async with running(settings) as process:
+        assert await ca("root") == process.root_file.read_text()
+        before = await a_certificate(process)
+        assert "A new intermediate is ordered." in await ca("rotate", "intermediate")
+        authorities = _authorities(process)
+        old = before.chain[1].serial_number
+        await until(lambda: _serial(authorities) != old)
+        assert (await a_certificate(process)).chain[1] != before.chain[1]
+
+
+def _serial(authorities: Authorities) -> int:
+    current = authorities.current()
+    assert current is not None
+    return current.certificate.serial_number
 
 
 def _authorities(process: Process) -> Authorities:
