@@ -35,7 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["version"], "0.1.0"),
         (["snapshot", "{site}/controlplane/examples/bookinfo", "--strict"], "productpage-callers"),
         (["serve", "--help"], "--plaintext-port"),
-        (["db", "upgrade"], "0001"),
+        (["db", "upgrade"], "0002"),
     ],
 )
 def test_command(installed: Path, tmp_path: Path, arguments: list[str], told: str) -> None:

@@ -62,9 +62,9 @@ def write_ledger(folder: Path) -> None:
 
 def test_the_schema_goes_up_and_down_and_is_told(folder: Path) -> None:
     assert run(folder, "db", "current").exit_code == 3
-    assert run(folder, "db", "upgrade").stdout == "0001\n"
+    assert run(folder, "db", "upgrade").stdout == "0002\n"
     shown = run(folder, "db", "current")
-    assert (shown.exit_code, shown.stdout) == (0, "database: 0001\nthis version: 0001\n")
+    assert (shown.exit_code, shown.stdout) == (0, "database: 0002\nthis version: 0002\n")
     assert run(folder, "db", "downgrade", "base", "--yes").stdout == "none\n"
 
 
