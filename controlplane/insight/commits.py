@@ -170,6 +170,18 @@ class CommitLog:
                 return None
         return self._versions.get(reference, self._older_versions)
 
+    def elapsed(self, number: int) -> float | None:
+        """Return the seconds since the first cause of a commit was received; None if forgotten.
+
+        Since it was committed where nothing caused it. Cost: O(1), for whoever hears of
+        acknowledgements.
+        """
+        entry = self._entry(number)
+        if entry is None:
+            return None
+        began = entry.record.received_at or entry.record.committed_at
+        return (self._clock.now() - began).total_seconds()
+
     def behind_since(self, keys: tuple[TableKey, ...], held: int) -> float | None:
         """Return when the first commit after ``held`` that changed one of ``keys`` was made.
 
@@ -202,7 +214,8 @@ class CommitLog:
     ) -> Waited:
         """Wait until every connection that commit ``number`` concerns has it.
 
-        Ends early when all that is missing was refused, and after ``seconds`` in any case.
+        Ends early when all that is missing was refused, and after ``seconds`` in any case. Who is
+        not connected is not waited for: whoever asks for certain nodes has to see to that.
         """
         return await self._wait(lambda: number, seconds, who)
 

@@ -192,6 +192,18 @@ async def test_older_ones_are_not() -> None:
     assert [rig.log.get(number) for number in (-1, 0, 2, 6)] == [None] * 4
 
 
+async def test_how_long_ago_the_cause_of_a_commit_came() -> None:
+    rig = Rig(limit=2)
+    rig.log.arrived(POD)
+    await rig.clock.advance(1)
+    rig.commit()
+    put(rig.catalog, a_workload("c//Pod/ns/by-hand"))
+    await rig.clock.advance(2)
+    assert (rig.log.elapsed(1), rig.log.elapsed(2)) == (3.0, 2.0)
+    rig.commit()
+    assert rig.log.elapsed(1) is None
+
+
 async def test_since_when_somebody_is_behind() -> None:
     rig = Rig(limit=3)
     assert rig.log.behind_since((ADDRESSES,), 0) is None
