@@ -25,10 +25,11 @@ Place = tuple[str, str]
 """Kind and name of an object in the namespace of its Gateway."""
 
 _OWNER_KIND: Final = "Gateway"
+_DEPLOYMENT: Final = "Deployment"
 _API: Final = {
     "ServiceAccount": ("v1", "serviceaccounts"),
     "ConfigMap": ("v1", "configmaps"),
-    "Deployment": ("apps/v1", "deployments"),
+    _DEPLOYMENT: ("apps/v1", "deployments"),
     "Service": ("v1", "services"),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
@@ -63,6 +64,7 @@ class WaypointBelongings:
         self._applier = Applier(client, manager=FIELD_MANAGER, lead=lead)
         self._existence = Existence(client, manager=FIELD_MANAGER, lead=lead)
         self._noticed = noticed
+        self._moving: set[Name] = set()
         self._live = {
             kind: LiveObjects(
                 client,
@@ -123,26 +125,49 @@ class WaypointBelongings:
         return found
 
     async def clear(self, gateway: Name, uid: str, keep: frozenset[Place]) -> Applied:
-        """Remove what was made for the Gateway with ``uid`` and is not to be kept."""
+        """Remove what was made for the Gateway with ``uid`` and is not to be kept.
+
+        Nothing yet while that is what serves, and what is kept does not (``is_moving``).
+        """
         found = Applied(outcome=Outcome.UNCHANGED)
-        for kind, followed in self._live.items():
-            unwanted = [
-                live
-                for live in followed
-                if _is_made_for(gateway, uid, live) and (kind, live["metadata"]["name"]) not in keep
-            ]
-            for live in unwanted:
-                target = _target(gateway, (kind, live["metadata"]["name"]))
-                removed = await self._existence.remove(target, live)
-                self._applier.forget(target)
-                if removed.outcome is Outcome.NOT_LEADING:
-                    return removed
-                if removed.outcome is not Outcome.GONE:
-                    found = _worse(found, removed, target)
+        unwanted = {
+            (kind, live["metadata"]["name"]): live
+            for kind, followed in self._live.items()
+            for live in followed
+            if _is_made_for(gateway, uid, live) and (kind, live["metadata"]["name"]) not in keep
+        }
+        self._moving.discard(gateway)
+        if self._serves(gateway, unwanted) and keep and not self._serves(gateway, keep):
+            self._moving.add(gateway)
+            return found
+        for place, live in unwanted.items():
+            target = _target(gateway, place)
+            removed = await self._existence.remove(target, live)
+            self._applier.forget(target)
+            if removed.outcome is Outcome.NOT_LEADING:
+                return removed
+            if removed.outcome is not Outcome.GONE:
+                found = _worse(found, removed, target)
         return found
+
+    def is_moving(self, gateway: Name) -> bool:
+        """Return whether what is wanted no more stays until what is wanted can serve."""
+        return gateway in self._moving
+
+    def _serves(self, gateway: Name, places: Iterable[Place]) -> bool:
+        """Return whether a Deployment among ``places`` has pods that are available."""
+        deployments = [
+            self._live[kind].get(Name(gateway.namespace, name))
+            for kind, name in places
+            if kind == _DEPLOYMENT
+        ]
+        return any(
+            ((live or {}).get("status") or {}).get("availableReplicas") for live in deployments
+        )
 
     def forget(self, gateway: Name, places: Iterable[Place]) -> None:
         """Forget what was written for a Gateway that is not deployed any more."""
+        self._moving.discard(gateway)
         for place in places:
             self._applier.forget(_target(gateway, place))
 

@@ -203,6 +203,8 @@ class WaypointDeployment:
             ]
             self._bereft.update(bereft)
             self._rewrite(bereft)
+        elif self._belongings.is_moving(gateway):
+            self._queue.add(gateway)
         elif gateway in self._wanted:
             wanted = self._wanted[gateway].get(place)
             if wanted is None or not self._belongings.is_right(gateway, wanted, live):

@@ -29,6 +29,7 @@ from tests.unit.controllers.test_waypoint_objects import a_gateway
 WAYPOINT = Name("shop", "waypoint")
 ACCOUNT = "/api/v1/namespaces/shop/serviceaccounts/waypoint"
 SERVICE = "/api/v1/namespaces/shop/services/waypoint"
+DEPLOYMENT = "/apis/apps/v1/namespaces/shop/deployments/waypoint"
 AUTOSCALER = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/waypoint"
 OPTIONS = "/api/v1/namespaces/shop/configmaps/options"
 CLASSES = "/apis/gateway.networking.k8s.io/v1/gatewayclasses"
@@ -136,6 +137,36 @@ async def test_five_changes_are_put_right_between_two_goings_over() -> None:
         assert ACCOUNT in mesh.cluster.objects
 
 
+@pytest.mark.proves("WO-33")
+async def test_what_serves_stays_until_what_has_the_new_name_does() -> None:
+    mesh = Mesh()
+    async with mesh.running():
+        await mesh.put(a_gateway())
+        mesh.cluster.change(DEPLOYMENT, status={"availableReplicas": 1})
+        await mesh.put(a_gateway(annotations={"gateway.istio.io/name-override": "w2"}))
+        renamed = DEPLOYMENT.replace("waypoint", "w2")
+        mesh.cluster.change(renamed, status={"replicas": 1})
+        await let_run()
+        assert {DEPLOYMENT, SERVICE, renamed} <= mesh.cluster.objects.keys()
+        mesh.cluster.change(renamed, status={"replicas": 1, "availableReplicas": 1})
+        await let_run()
+        assert not {DEPLOYMENT, SERVICE} & mesh.cluster.objects.keys()
+        assert len(mesh.cluster.objects) == 4
+
+
+@pytest.mark.refutes("WO-33")
+async def test_a_gateway_that_goes_back_to_its_name_keeps_what_it_had() -> None:
+    mesh = Mesh()
+    async with mesh.running():
+        await mesh.put(a_gateway())
+        mesh.cluster.change(DEPLOYMENT, status={"availableReplicas": 1})
+        before = mesh.cluster.objects[DEPLOYMENT]["metadata"]["uid"]
+        await mesh.put(a_gateway(annotations={"gateway.istio.io/name-override": "w2"}))
+        await mesh.put(a_gateway())
+        assert mesh.cluster.objects[DEPLOYMENT]["metadata"]["uid"] == before
+        assert len(mesh.cluster.objects) == 4
+
+
 @pytest.mark.proves("WO-39")
 async def test_what_went_with_its_gateway_is_not_made_again_by_who_does_not_know_yet() -> None:
     mesh = Mesh()
@@ -178,7 +209,8 @@ async def test_a_gateway_waits_for_its_parameters() -> None:
 
 
 async def test_judgements_are_told_and_forgotten_with_the_lead() -> None:
-    mesh, told = Mesh(), []
+    mesh = Mesh()
+    told: list[Name] = []
     mesh.keeper.subscribe(told.append)
     async with mesh.running():
         await mesh.put(a_gateway())
