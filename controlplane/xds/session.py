@@ -19,13 +19,8 @@ from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.on_demand import OnDemandSubscription
 from controlplane.xds.response import Response
 from controlplane.xds.settings import XdsSettings
-from controlplane.xds.subscription import (
-    Nonces,
-    PolicySubscription,
-    Subscription,
-    UnservedSubscription,
-    WildcardSubscription,
-)
+from controlplane.xds.subscription import Nonces, Subscription, UnservedSubscription
+from controlplane.xds.wildcard import PolicySubscription, WildcardSubscription
 
 _MOST_TYPES = 32
 _ADDRESS_TYPES = (ADDRESS_TYPE, WORKLOAD_TYPE)

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from controlplane.snapshots.table import Table
 from controlplane.snapshots.view import View
 from controlplane.xds.session import Session
-from controlplane.xds.subscription import Nonces, PolicySubscription
+from controlplane.xds.subscription import Nonces
+from controlplane.xds.wildcard import PolicySubscription
 from tests.property.test_session import Pod, converge, histories, pods
 
 PLANTED: dict[str, tuple[type, str, Any]] = {
