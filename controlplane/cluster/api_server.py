@@ -88,7 +88,12 @@ class ApiServer:
             # Watches hold a connection each and are as many as there are kinds.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=_READ,
-            headers={"accept": "application/json", "user-agent": "istiod-lite"},
+            # Packing a list is dear to the API server, and unpacking it to us: networks are not.
+            headers={
+                "accept": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": "istiod-lite",
+            },
         )
 
     @property
