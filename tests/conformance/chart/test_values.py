@@ -86,3 +86,9 @@ def test_defaults_are_laid_under_values_by_field() -> None:
     found = with_defaults({"image": {"tag": "other"}})
     assert found["image"]["tag"] == "other"
     assert found["image"]["repository"]
+
+
+def test_every_refusal_says_what_is_expected() -> None:
+    refused = sorted((CASES / "refused").glob("*.yaml"))
+    assert refused
+    assert all(path.read_text().startswith("# expected: ") for path in refused)
