@@ -1,6 +1,7 @@
 """A whole process in a cluster that is the double of the API server."""
 
 import asyncio
+import json
 import os
 import ssl
 import sys
@@ -252,6 +253,33 @@ async def test_a_process_is_told_to_stop_while_it_waits(api: KubernetesApi, tmp_
         assert (await ready(process)).status_code == 503
         process.stop()
     assert not process.started.is_set()
+
+
+@pytest.mark.refutes("RP-10")
+async def test_beside_an_istiod_a_leader_serves_writes_nothing_and_says_why(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    record = {
+        "holderIdentity": "istiod-7d9",
+        "holderKey": "default",
+        "leaseDurationSeconds": 30,
+        "acquireTime": "2026-01-01T00:00:00Z",
+        "renewTime": "2026-01-01T00:00:00Z",
+        "leaderTransitions": 1,
+    }
+    annotations = {"control-plane.alpha.kubernetes.io/leader": json.dumps(record)}
+    lock = ("istio-system", "istio-namespace-controller-election")
+    api.objects.write("configmaps", lock, {"metadata": {"annotations": annotations}})
+    async with running(cluster_settings(tmp_path, api, respects_istiod=True)) as process:
+        await until(lambda: process.cluster is not None and process.cluster.leadership.is_leader)
+        await a_certificate(process)
+        await asyncio.sleep(3)
+        answer = await ready(process)
+        assert answer.status_code == 200
+        (sentence,) = answer.text.splitlines()[1:]
+        assert sentence.startswith("this replica leads, with token 1, and writes nothing: istiod")
+        assert "istiod-7d9 holds istio-namespace-controller-election" in sentence
+        assert {each.resource for each in writes(api)} == {"secrets"}
 
 
 @pytest.mark.proves("RP-11")
