@@ -98,8 +98,10 @@ async def test_the_webhook_of_a_process_judges(api: KubernetesApi, tmp_path: Pat
             answer = (await client.post(url, json=review)).json()
             metrics = await client.get(f"http://127.0.0.1:{process.admin_port}/metrics")
         assert answer["response"]["allowed"] is False
-        failed = 'group="security.istio.io",reason="invalid_resource",resource="peerauthentications"'
-        assert f"galley_validation_failed{{{failed}}} 1.0" in metrics.text
+        labels = ("security.istio.io", "invalid_resource", "peerauthentications")
+        named = zip(("group", "reason", "resource"), labels, strict=True)
+        resource = ",".join(f'{name}="{value}"' for name, value in named)
+        assert f"galley_validation_failed{{{resource}}} 1.0" in metrics.text
 
 
 @pytest.mark.proves("RP-9")
