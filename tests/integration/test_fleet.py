@@ -39,6 +39,7 @@ from tests.integration.test_xds_server import (
     failure,
     serving,
     stream_of,
+    write_if_open,
 )
 from tests.support.builders import a_service
 from tests.support.discovery import ModelClient, a_catalog, a_request, a_workload, put
@@ -193,7 +194,8 @@ async def failure_of(
 ) -> tuple[grpc.StatusCode, str]:
     metadata = {"authorization": namespace} if namespace else {}
     stream = stream_of(channel, QUESTIONS, **metadata)
-    await stream.write(discovery_pb2.DiscoveryRequest(type_url=type_url).SerializeToString())
+    question = discovery_pb2.DiscoveryRequest(type_url=type_url)
+    await write_if_open(stream, question.SerializeToString())
     return await failure(stream)
 
 
