@@ -33,6 +33,10 @@ test: setup ## every test that needs only what setup installs
 test-kube: setup ## what needs a real API server: KUBEBUILDER_ASSETS or KUBECONFIG
 	$(BIN)/python -m pytest -m kube
 
+.PHONY: test-browser
+test-browser: setup ## the page in Chromium: CHROMIUM says where it is, ISTIOD_LITE_SCREENSHOTS keeps pictures
+	$(BIN)/python -m pytest -m browser
+
 .PHONY: check
 check: setup ## lint, types, layers, generated files
 	$(BIN)/ruff check --no-cache .
