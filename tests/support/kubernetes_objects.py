@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 DEFINITIONS = "customresourcedefinitions"
+_ESTABLISHED = {"type": "Established", "status": "True"}
 _NO_GENERATION = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
@@ -109,6 +110,9 @@ class KubernetesObjects:
         """Make or replace an object; nothing happens when it is as it was."""
         before = self.held[plural].get(key)
         after = deepcopy(document)
+        if plural == DEFINITIONS:
+            # The API server's own controller does that, when nothing is wrong with it.
+            after.setdefault("status", {"conditions": [_ESTABLISHED]})
         metadata = after.setdefault("metadata", {})
         metadata["name"] = key[1]
         if key[0]:
@@ -268,9 +272,7 @@ def a_definition(
                 for each in versions
             ],
         },
-        "status": {
-            "conditions": [{"type": "Established", "status": "True" if is_established else "False"}]
-        },
+        "status": {"conditions": [{**_ESTABLISHED, "status": str(is_established)}]},
     }
 
 

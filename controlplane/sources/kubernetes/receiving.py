@@ -90,6 +90,14 @@ class KindReceiver:
         self._troubled("kubernetes.unknown-version", reason)
         self._became_synced()
 
+    def awaited(self) -> None:
+        """Learn that the kind is defined, and not served yet; what is known stays."""
+        self._watched = None
+        # No Problem: it takes a moment, and while it lasts the source is not synced.
+        self._trouble = "its definition is not established"
+        if self._troubled_since is None:
+            self._troubled_since = self._clock.monotonic()
+
     def list_began(self) -> None:
         """Take note that a list of everything starts, maybe again."""
         self._objects.list_began()

@@ -132,6 +132,8 @@ class KubernetesSource:
                 if watched is None:
                     served = ", ".join(definition.versions) or "no version"
                     receiver.unreadable(f"the cluster serves {served}")
+            else:
+                receiver.awaited()
             async with asyncio.TaskGroup() as tasks:
                 following = None if watched is None else tasks.create_task(self._follow(watched))
                 await definitions.until_other_than(custom.definition, definition)

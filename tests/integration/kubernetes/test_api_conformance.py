@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 
 from controlplane.cluster.api_server import ApiServer, ClusterLocation, open_cluster
 from tests.support.kubernetes_api import KubernetesApi
@@ -16,6 +17,7 @@ from tests.support.kubernetes_objects import custom_definitions
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+CHART = Path(__file__).parents[2] / "conformance" / "chart" / "expected" / "crds.yaml"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -65,11 +67,21 @@ class Server:
 
     async def prepare(self) -> None:
         await self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
-        for definition in custom_definitions():
+        # Those of the chart first: that real servers take them is shown by the way.
+        for definition in (*chart_definitions(), *custom_definitions()):
             status, found = await self.ask("POST", DEFINITIONS, definition)
             assert status in (201, 409), found
-        while (await self.client.request("GET", self.gateways)).status != 200:
-            pass
+        for definition in custom_definitions():
+            await self.established(definition["metadata"]["name"])
+
+    async def established(self, name: str) -> None:
+        """Wait until a kind is served; the test's own timeout bounds it."""
+        found: Any = {}
+        while {"type": "Established", "status": "True"} not in [
+            {part: each[part] for part in ("type", "status")}
+            for each in found.get("status", {}).get("conditions", [])
+        ]:
+            _, found = await self.ask("GET", f"{DEFINITIONS}/{name}")
 
 
 @asynccontextmanager
@@ -99,6 +111,11 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
         await found.prepare()
         yield found
         await found.ask("DELETE", f"/api/v1/namespaces/{found.namespace}")
+
+
+def chart_definitions() -> list[Any]:
+    rendered = yaml.safe_load_all(CHART.read_text())
+    return [each for each in rendered if each and each["kind"] == "CustomResourceDefinition"]
 
 
 def a_map(name: str = "m", **data: str) -> Any:

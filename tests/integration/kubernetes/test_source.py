@@ -248,9 +248,12 @@ async def test_a_definition_that_does_not_work_yet_holds_back_synced() -> None:
     async with running(pod("a"), prepare=prepare, is_synced=False) as world:
         await world.names("Pod default/a")
         assert world.sink.synced_times == 0
+        state = world.state("AuthorizationPolicy")
+        assert (state.trouble, state.is_synced) == ("its definition is not established", False)
         definition["status"]["conditions"][0]["status"] = "True"
         world.api.objects.write(DEFINITIONS, POLICIES_DEFINITION, definition)
         await world.sink.until(lambda sink: sink.synced_times == 1)
+        assert world.state("AuthorizationPolicy").trouble == ""
 
 
 @pytest.mark.proves("KS-17")

@@ -30,4 +30,4 @@ def test_after_a_success_waits_are_short_again() -> None:
 @pytest.mark.proves("KS-13")
 def test_the_longest_waits_are_as_written() -> None:
     settings = FollowSettings()
-    assert (settings.unavailable.most, settings.refused.most) == (1.0, 30.0)
+    assert (settings.unavailable.most, settings.refused.most) == (0.5, 30.0)
