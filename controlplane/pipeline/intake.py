@@ -108,6 +108,10 @@ class Intake:
         for source in (*self._inputs.all(), self._found_problems):
             self._batcher.mark_synced(source)
 
+    def origin(self, reference: ObjectReference) -> Origin | None:
+        """Return where an object that is there now was read."""
+        return self._origins.get(_identity(reference))
+
     def located(self, problem: Problem) -> Problem:
         """Return ``problem`` with the file and line of its object, where they are known."""
         if problem.object is None:

@@ -68,6 +68,11 @@ class Table:
         entry = self._entries.get(name)
         return entry.resource if entry else None
 
+    def changed_at(self, name: str) -> int | None:
+        """Return the commit that last changed ``name``, None when it is not live."""
+        entry = self._entries.get(name)
+        return entry.commit if entry and entry.resource else None
+
     def resources(self) -> list[Resource]:
         """Return every live resource, oldest change first. One pass, no copies."""
         return [entry.resource for entry in self._entries.values() if entry.resource]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 
 from controlplane.store.database import Database
 from controlplane.store.ledger_rows import LedgerRow, row_from_columns
@@ -17,14 +17,17 @@ MOST_ROWS: Final = 10_000
 class LedgerFilter:
     """Which rows to return; None does not narrow. At most ``limit`` of them, newest first.
 
-    ``identity`` is the SPIFFE id issued, or asked for. Refusals have no authority: with one
-    named, there are none.
+    ``identity`` is the SPIFFE id issued, or asked for, ``namespace`` part of it. Refusals have no
+    authority: with one named, there are none. ``before`` is a row, by its time, number and
+    replica: only rows behind it are returned.
     """
 
     identity: str | None = None
     node: str | None = None
     since: datetime | None = None
     authority: str | None = None
+    namespace: str | None = None
+    before: tuple[datetime, int, str] | None = None
     limit: int = 100
 
     def __post_init__(self) -> None:
@@ -48,7 +51,9 @@ async def issued_rows(database: Database, wanted: LedgerFilter) -> tuple[LedgerR
         query = query.where(table.c.issued_at >= wanted.since)
     if wanted.authority is not None:
         query = query.where(table.c.authority_id == wanted.authority)
-    query = query.order_by(table.c.issued_at.desc(), table.c.sequence.desc())
+    if wanted.namespace is not None:
+        query = query.where(_is_in(table.c.spiffe_id, wanted.namespace))
+    query = _in_order(query, table, table.c.issued_at, wanted)
     return await _rows(database, "issued", query.limit(wanted.limit))
 
 
@@ -68,8 +73,24 @@ async def refused_rows(database: Database, wanted: LedgerFilter) -> tuple[Ledger
         query = query.where(table.c.node == wanted.node)
     if wanted.since is not None:
         query = query.where(table.c.refused_at >= wanted.since)
-    query = query.order_by(table.c.refused_at.desc(), table.c.sequence.desc())
+    if wanted.namespace is not None:
+        query = query.where(_is_in(table.c.requested_id, wanted.namespace))
+    query = _in_order(query, table, table.c.refused_at, wanted)
     return await _rows(database, "refused", query.limit(wanted.limit))
+
+
+def _is_in(identity: ColumnElement[str], namespace: str) -> ColumnElement[bool]:
+    """Return whether a SPIFFE id may be of a namespace; texts that are none have to be judged."""
+    return identity.contains(f"/ns/{namespace}/sa/", autoescape=True)
+
+
+def _in_order(
+    query: Select[Any], table: Table, at: ColumnElement[datetime], wanted: LedgerFilter
+) -> Select[Any]:
+    place = (at, table.c.sequence, table.c.replica_id)
+    if wanted.before is not None:
+        query = query.where(tuple_(*place) < tuple_(*wanted.before))
+    return query.order_by(*(column.desc() for column in place))
 
 
 async def _rows(database: Database, kind: str, query: Select[Any]) -> tuple[LedgerRow, ...]:

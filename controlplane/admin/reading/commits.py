@@ -1,0 +1,232 @@
+"""Commits: what changed, why, and who has it; and waiting until everybody does."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from controlplane.admin.errors import NotAllowedError, NotFoundError, NotKnownHereError
+from controlplane.admin.queries import CommitQuery
+from controlplane.admin.reading.connections import Connections
+from controlplane.admin.reading.ground import Ground, told, visible_object
+from controlplane.admin.reading.texts import short_type
+from controlplane.admin.values.common import Page, Reference
+from controlplane.admin.values.fleet import (
+    CauseValue,
+    CommitValue,
+    LatencyValue,
+    ProgressValue,
+    RefusalValue,
+    TypeChangeValue,
+    WaitAnswer,
+    WaitingValue,
+    WaitRequest,
+)
+from controlplane.admin.viewer import Viewer
+from controlplane.insight.commits import Waited
+from controlplane.insight.trail import Follower
+from controlplane.model.commit import CommitProgress, CommitRecord
+from controlplane.model.names import ObjectReference
+
+Who = Callable[[Follower], bool]
+
+
+class CommitReader(Protocol):
+    """Follows commits (``insight.commits.CommitLog``)."""
+
+    def get(self, number: int) -> CommitRecord | None:
+        """Return one commit."""
+        ...
+
+    async def recent(self, limit: int, before: int | None = None) -> tuple[CommitRecord, ...]:
+        """Return the newest commits, newest first."""
+        ...
+
+    async def wait_for(self, number: int, *, seconds: float, who: Who | None = None) -> Waited:
+        """Wait until every connection that it concerns has a commit."""
+        ...
+
+    async def wait_for_object(
+        self, reference: ObjectReference, *, seconds: float, who: Who | None = None
+    ) -> Waited:
+        """Wait until every connection that it concerns has an object's current version."""
+        ...
+
+
+class Commits:
+    """The commits that are remembered."""
+
+    def __init__(
+        self, ground: Ground, connections: Connections, reader: CommitReader | None
+    ) -> None:
+        self._ground = ground
+        self._connections = connections
+        self._reader = reader
+
+    async def page(self, viewer: Viewer, query: CommitQuery) -> Page[CommitValue]:
+        """Return commits, newest first; ``next`` is what ``before`` must be to go on.
+
+        Of those that do not concern the viewer's namespace there is nothing to see.
+
+        Raises:
+            NotKnownHereError: nobody follows commits here.
+        """
+        records = await self._known().recent(query.limit, query.before)
+        shown = [record for record in records if self._concerns(viewer, record)]
+        is_last = len(records) < query.limit
+        return Page(
+            items=await told(self._value(viewer, record) for record in shown),
+            next=None if is_last else str(records[-1].number),
+            commit=self._ground.catalog.commit,
+        )
+
+    def one(self, viewer: Viewer, number: int) -> CommitValue:
+        """Return one commit.
+
+        Raises:
+            NotFoundError: it is not, or no longer, remembered, or does not concern the viewer.
+            NotKnownHereError: nobody follows commits here.
+        """
+        record = self._known().get(number)
+        if record is None or not self._concerns(viewer, record):
+            raise NotFoundError(f"commit {number} is not, or no longer, remembered")
+        return self._value(viewer, record)
+
+    async def wait(self, viewer: Viewer, request: WaitRequest) -> WaitAnswer:
+        """Wait until a commit, or an object's current version, is acknowledged.
+
+        Raises:
+            NotAllowedError: the object is of a namespace that the viewer may not see.
+            NotKnownHereError: nobody follows commits here.
+        """
+        reader = self._known()
+        nodes = frozenset(request.nodes)
+        who: Who | None = (lambda follower: follower.node in nodes) if nodes else None
+        if request.object is not None:
+            wanted = request.object
+            reference = ObjectReference(wanted.kind, wanted.namespace, wanted.name)
+            if not visible_object(viewer, reference):
+                raise NotAllowedError(
+                    f"{reference} is not of the namespace {viewer.namespace}, which is all that "
+                    f"{viewer.name} may see"
+                )
+            waited = await reader.wait_for_object(reference, seconds=request.seconds, who=who)
+        else:
+            number = self._ground.catalog.commit if request.commit is None else request.commit
+            waited = await reader.wait_for(number, seconds=request.seconds, who=who)
+        return WaitAnswer(
+            is_converged=waited.is_converged,
+            commit=waited.number,
+            reason="" if waited.is_converged else _why_not(waited, self._ground.catalog.commit),
+            progress=self._progress(viewer, waited.progress),
+        )
+
+    def _known(self) -> CommitReader:
+        if self._reader is None:
+            raise NotKnownHereError("this process does not follow commits")
+        return self._reader
+
+    def _concerns(self, viewer: Viewer, record: CommitRecord) -> bool:
+        return (
+            viewer.sees_all
+            or any(visible_object(viewer, cause.object) for cause in record.causes)
+            or any(self._names(viewer, each.type_url, each.names) for each in record.types)
+        )
+
+    def _names(self, viewer: Viewer, type_url: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        if viewer.sees_all:
+            return names
+        return tuple(
+            name for name in names if visible_object(viewer, self._ground.object_of(type_url, name))
+        )
+
+    def _value(self, viewer: Viewer, record: CommitRecord) -> CommitValue:
+        causes = [each for each in record.causes if visible_object(viewer, each.object)]
+        return CommitValue(
+            replica=record.replica,
+            number=record.number,
+            received_at=record.received_at,
+            committed_at=record.committed_at,
+            causes=tuple(
+                CauseValue(
+                    object=Reference.of(cause.object),
+                    is_removal=cause.is_removal,
+                    happened_at=cause.happened_at,
+                )
+                for cause in causes
+            ),
+            cause_count=record.cause_count if viewer.sees_all else len(causes),
+            types=tuple(
+                TypeChangeValue(
+                    type_url=each.type_url,
+                    short=short_type(each.type_url),
+                    updated=each.updated,
+                    removed=each.removed,
+                    names=self._names(viewer, each.type_url, each.names),
+                )
+                for each in record.types
+            ),
+            progress=self._progress(viewer, record.progress),
+        )
+
+    def _progress(self, viewer: Viewer, progress: CommitProgress) -> ProgressValue:
+        """Return the counts, and the names of connections for whoever may see them."""
+
+        def may_see(name: str) -> bool:
+            return viewer.may_see(name.rpartition(".")[2])
+
+        return ProgressValue(
+            concerned=progress.concerned,
+            sent=progress.sent,
+            acknowledged=progress.acknowledged,
+            refused=progress.refused,
+            is_converged=progress.is_converged,
+            first_sent_at=progress.first_sent_at,
+            last_sent_at=progress.last_sent_at,
+            last_acknowledged_at=progress.last_acknowledged_at,
+            median_seconds=progress.median_seconds,
+            p99_seconds=progress.p99_seconds,
+            slowest=tuple(
+                LatencyValue(
+                    connection=each.connection,
+                    name=each.name,
+                    node=each.node,
+                    seconds=each.seconds,
+                )
+                for each in progress.slowest
+                if may_see(each.name)
+            ),
+            waiting=tuple(
+                WaitingValue(
+                    connection=each.connection,
+                    name=each.name,
+                    node=each.node,
+                    is_sent=each.is_sent,
+                )
+                for each in progress.waiting
+                if may_see(each.name)
+            ),
+            refusals=tuple(
+                RefusalValue(
+                    connection=each.connection,
+                    name=each.name,
+                    node=each.node,
+                    type_url=each.type_url,
+                    rejected=self._connections.rejected(viewer, each.type_url, each.names),
+                    message=each.message if viewer.sees_all else "",
+                    at=each.at,
+                )
+                for each in progress.refusals
+                if may_see(each.name)
+            ),
+        )
+
+
+def _why_not(waited: Waited, current: int) -> str:
+    progress = waited.progress
+    if waited.number is None:
+        return "the current version of the object is not committed yet"
+    if waited.number > current:
+        return f"commit {waited.number} has not been made yet: the newest is {current}"
+    if progress.refused:
+        return f"{progress.refused} of {progress.concerned} connections refused it"
+    missing = progress.concerned - progress.acknowledged
+    return f"{missing} of {progress.concerned} connections have not acknowledged it in time"

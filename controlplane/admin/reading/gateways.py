@@ -1,0 +1,131 @@
+"""Gateways and the waypoints among them, a page at a time."""
+
+from collections.abc import Callable
+
+from controlplane.admin.errors import NotFoundError
+from controlplane.admin.queries import ElementQuery
+from controlplane.admin.reading.ground import Ground, contains, page_of, told
+from controlplane.admin.reading.listing import Listing
+from controlplane.admin.reading.texts import gateway_text
+from controlplane.admin.values.common import Page
+from controlplane.admin.values.mesh import GatewayValue, ListenerValue, WaypointValue
+from controlplane.admin.viewer import Viewer
+from controlplane.manifests.gateway import Gateway
+from controlplane.model.names import Name
+from controlplane.model.waypoint import Waypoint
+
+
+class Gateways:
+    """Every Gateway of the mesh, and every usable waypoint."""
+
+    def __init__(self, ground: Ground) -> None:
+        world = ground.pipeline.world
+        self._ground = ground
+        self._gateways = world.gateways
+        self._waypoints = world.waypoints
+        self.gateway_listing = Listing(self._gateways, _own_name)
+        self.waypoint_listing = Listing(self._waypoints, _own_name)
+
+    async def gateways(self, viewer: Viewer, query: ElementQuery) -> Page[GatewayValue]:
+        """Return Gateways, by namespace and name.
+
+        Raises:
+            BadCursorError: ``after`` is nothing this list gave out.
+        """
+        namespace, commit = viewer.narrowed(query.namespace), self._ground.catalog.commit
+        found = await self.gateway_listing.page(
+            after=query.after, limit=query.limit, namespace=namespace, keep=_kept(query)
+        )
+        return page_of(
+            await told(self._gateway(gateway) for _, gateway in found.items),
+            next_cursor=found.next,
+            total=None if query.name else self.gateway_listing.count(namespace),
+            commit=commit,
+        )
+
+    async def waypoints(self, viewer: Viewer, query: ElementQuery) -> Page[WaypointValue]:
+        """Return usable waypoints, by namespace and name.
+
+        Raises:
+            BadCursorError: ``after`` is nothing this list gave out.
+        """
+        namespace, commit = viewer.narrowed(query.namespace), self._ground.catalog.commit
+        found = await self.waypoint_listing.page(
+            after=query.after, limit=query.limit, namespace=namespace, keep=_kept(query)
+        )
+        return page_of(
+            await told(self._waypoint(waypoint) for _, waypoint in found.items),
+            next_cursor=found.next,
+            total=None if query.name else self.waypoint_listing.count(namespace),
+            commit=commit,
+        )
+
+    def gateway(self, viewer: Viewer, key: Name) -> GatewayValue:
+        """Return one Gateway.
+
+        Raises:
+            NotFoundError: there is none, or the viewer may not see it.
+        """
+        gateway = self._gateways.get(key)
+        if gateway is None or not viewer.may_see(key.namespace):
+            raise NotFoundError(f"there is no Gateway {key} in the mesh")
+        return self._gateway(gateway)
+
+    def waypoint(self, viewer: Viewer, key: Name) -> WaypointValue:
+        """Return one waypoint.
+
+        Raises:
+            NotFoundError: there is none, or the viewer may not see it.
+        """
+        waypoint = self._waypoints.get(key)
+        if waypoint is None or not viewer.may_see(key.namespace):
+            raise NotFoundError(f"there is no usable waypoint {key}")
+        return self._waypoint(waypoint)
+
+    def _gateway(self, gateway: Gateway) -> GatewayValue:
+        reference = gateway.reference
+        return GatewayValue(
+            name=gateway.key.name,
+            namespace=gateway.key.namespace,
+            class_name=gateway.class_name,
+            listeners=tuple(
+                ListenerValue(name=each.name, port=each.port, protocol=each.protocol)
+                for each in gateway.listeners
+            ),
+            addresses=tuple(each.value for each in gateway.status_addresses or gateway.addresses),
+            is_waypoint=self._waypoints.get(gateway.key) is not None,
+            source=self._ground.source(reference),
+            conditions=self._ground.conditions(reference),
+        )
+
+    def _waypoint(self, waypoint: Waypoint) -> WaypointValue:
+        gateway = self._gateways.get(waypoint.key)
+        reference = None if gateway is None else gateway.reference
+        return WaypointValue(
+            name=waypoint.key.name,
+            namespace=waypoint.key.namespace,
+            address=gateway_text(waypoint.address),
+            port=waypoint.address.hbone_mtls_port,
+            serves=_serves(waypoint),
+            allowed_namespaces=waypoint.allowed.value,
+            service_accounts=waypoint.service_accounts,
+            source=self._ground.source(reference),
+            conditions=self._ground.conditions(reference),
+        )
+
+
+def _serves(waypoint: Waypoint) -> str:
+    if waypoint.serves_services and waypoint.serves_workloads:
+        return "all"
+    if waypoint.serves_services:
+        return "service"
+    return "workload" if waypoint.serves_workloads else "none"
+
+
+def _own_name(key: Name, _: object) -> tuple[str, str]:
+    return key.namespace, key.name
+
+
+def _kept(query: ElementQuery) -> Callable[[Name, object], bool] | None:
+    name = query.name.lower()
+    return (lambda key, _: contains(name, key.name)) if name else None

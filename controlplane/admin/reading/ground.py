@@ -1,0 +1,153 @@
+"""What every list stands on: committed collections, where objects were read, who holds what."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from controlplane.admin.reading.fleet import FleetNow, FleetReading
+from controlplane.admin.reading.holders import Holders
+from controlplane.admin.reading.residence import Residence
+from controlplane.admin.values.common import Page, Reference, Source
+from controlplane.admin.values.mesh import ConditionValue
+from controlplane.admin.viewer import Viewer
+from controlplane.dataflow import Change
+from controlplane.insight.resource_objects import object_of
+from controlplane.manifests.istio import ServiceEntry
+from controlplane.model.names import Name, ObjectReference, ServiceName
+from controlplane.model.problem import Condition
+from controlplane.pipeline.assembly import Pipeline
+from controlplane.snapshots.catalog import Catalog
+from controlplane.sources.source import Origin
+
+T = TypeVar("T")
+
+TOLD: Final = 25
+"""Elements turned into values between two chances for the event loop."""
+
+Origins = Callable[[ObjectReference], Origin | None]
+"""Tells where an object was read (``Intake.origin``)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ground:
+    """Committed state, and what is kept beside it to answer quickly."""
+
+    pipeline: Pipeline
+    catalog: Catalog
+    origins: Origins
+    fleet: FleetReading
+    scopes_to_nodes: bool = True
+    residence: Residence = field(init=False)
+    _conditions: dict[ObjectReference, dict[str, Condition]] = field(init=False)
+    _entries: dict[ServiceName, dict[Name, None]] = field(init=False)
+    _holders: tuple[FleetNow, Holders] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        world = self.pipeline.world
+        self._conditions = {}
+        self._entries = {}
+        self.residence = Residence(world.workloads)
+        world.conditions.subscribe(self._conditions_changed)
+        world.service_entries.subscribe(self._entries_changed)
+
+    async def holders(self) -> Holders:
+        """Return who holds what, as connections were seen a moment ago."""
+        now = await self.fleet.now()
+        if self._holders is None or self._holders[0] is not now:
+            found = Holders(self.catalog, now.own, scopes_to_nodes=self.scopes_to_nodes)
+            self._holders = (now, found)
+        return self._holders[1]
+
+    def object_of(self, type_url: str, name: str) -> ObjectReference | None:
+        """Return the object that a resource was made of, None when that cannot be told."""
+        return object_of(type_url, name, self._owner)
+
+    def source(self, reference: ObjectReference | None) -> Source:
+        """Return where an object comes from."""
+        if reference is None:
+            return Source()
+        origin = self.origins(reference)
+        return Source(
+            object=Reference.of(reference),
+            file="" if origin is None else origin.file,
+            line=None if origin is None else origin.line,
+        )
+
+    def conditions(self, reference: ObjectReference | None) -> tuple[ConditionValue, ...]:
+        """Return the conditions of one object, by type."""
+        if reference is None:
+            return ()
+        found = self._conditions.get(reference, {})
+        return tuple(self.condition(found[kind]) for kind in sorted(found))
+
+    def condition(self, condition: Condition) -> ConditionValue:
+        """Return a condition as a value."""
+        return ConditionValue(
+            object=Reference.of(condition.object),
+            type=condition.type,
+            status=condition.status,
+            reason=condition.reason,
+            message=condition.message,
+            manager=condition.manager,
+            observed_generation=condition.observed_generation,
+            source=self.source(condition.object),
+        )
+
+    def _owner(self, service: ServiceName) -> ObjectReference | None:
+        entries = self._entries.get(service)
+        return None if not entries else ObjectReference("ServiceEntry", *min(entries))
+
+    def _conditions_changed(
+        self, changes: Sequence[Change[tuple[ObjectReference, str], Condition]]
+    ) -> None:
+        for (reference, kind), _, new in changes:
+            if new is not None:
+                self._conditions.setdefault(reference, {})[kind] = new
+                continue
+            held = self._conditions.get(reference, {})
+            held.pop(kind, None)
+            if not held:
+                self._conditions.pop(reference, None)
+
+    def _entries_changed(self, changes: Sequence[Change[Name, ServiceEntry]]) -> None:
+        for key, old, new in changes:
+            for host in () if old is None else old.hosts:
+                place = ServiceName(key.namespace, host)
+                entries = self._entries.get(place, {})
+                entries.pop(key, None)
+                if not entries:
+                    self._entries.pop(place, None)
+            for host in () if new is None else new.hosts:
+                self._entries.setdefault(ServiceName(key.namespace, host), {})[key] = None
+
+
+async def told(values: Iterable[T]) -> tuple[T, ...]:
+    """Return ``values``, made one by one with chances for the event loop in between."""
+    found: list[T] = []
+    for value in values:
+        found.append(value)
+        if len(found) % TOLD == 0:
+            await asyncio.sleep(0)
+    return tuple(found)
+
+
+def page_of(
+    items: Sequence[T], *, next_cursor: str | None, total: int | None, commit: int
+) -> Page[T]:
+    """Return a page."""
+    return Page(items=tuple(items), next=next_cursor, total=total, commit=commit)
+
+
+def contains(text: str, *places: str) -> bool:
+    """Return whether one of ``places`` contains ``text``, whatever the case; "" is in all."""
+    return not text or any(text in place.lower() for place in places)
+
+
+def visible_object(viewer: Viewer, reference: ObjectReference | None) -> bool:
+    """Return whether the viewer may know of an object; of what has none only who sees all."""
+    if reference is None:
+        return viewer.sees_all
+    if reference.kind == "Namespace":
+        return viewer.may_see(reference.name)
+    return viewer.may_see(reference.namespace)
