@@ -9,6 +9,7 @@ from controlplane.encode.resource import Resource
 from controlplane.encode.service import encode_service
 from controlplane.encode.workload import encode_workload
 from controlplane.manifests.core import Namespace
+from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.world import World
@@ -72,6 +73,7 @@ class Mesh:
             service_entries=graph.input(
                 "service entries", ServiceEntry, key=lambda value: value.key
             ),
+            gateways=graph.input("gateways", Gateway, key=lambda value: value.key),
             authorizations=self.policies,
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
