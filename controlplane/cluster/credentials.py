@@ -6,6 +6,7 @@ replaced while a process runs (the token of a pod every hour): what changed on d
 within seconds, and nothing of it is when it cannot be used (docs/protocol/cluster.md KS-18).
 """
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ class Credentials:
     ``read`` returns a new one or raises ClusterConfigurationError; without it everything stays as
     it is. It is called once a minute (a kubeconfig may name a program that gives tokens), and
     within a second when one of ``files``, or a certificate that the configuration names, was
-    written.
+    written; it may take ``patience`` seconds.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Credentials:
         clock: Clock,
         read: Callable[[], Awaitable[Any]] | None = None,
         files: tuple[Path, ...] = (),
+        patience: float = 15.0,
     ) -> None:
         self._configuration = configuration
         self._clock = clock
         self._read = read
         self._files = files
+        self._patience = patience
         self._trust = _context(configuration)
         self._seen = self._stamps()
         self._looked_at = self._read_at = clock.monotonic()
@@ -94,7 +97,9 @@ class Credentials:
             return
         self._read_at, self._is_doubted = now, False
         try:
-            self._take(await self._read(), stamps)
+            # A program that gives tokens may hang; until it answers we are who we were.
+            async with asyncio.timeout(self._patience):
+                self._take(await self._read(), stamps)
         except (ClusterConfigurationError, OSError, ValueError) as error:
             # Half a file, or a certificate without its key yet: the next look finds it whole. Only
             # our own errors may be quoted, others may name what is in the file.
