@@ -43,6 +43,7 @@ from controlplane.metrics import Metrics
 from controlplane.model.names import Name
 from controlplane.settings import Settings
 from controlplane.snapshots.residents import Residents
+from controlplane.store.database import Database
 from controlplane.store.errors import StoreError
 from controlplane.xds.identity import Access
 
@@ -128,6 +129,11 @@ class Certificates:
     def handlers(self) -> "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]":
         """Return the gRPC handlers to add to the TLS port."""
         return (certificate_handlers(self._requests),)
+
+    @property
+    def database(self) -> Database:
+        """Return the database, for what else is kept there."""
+        return self._kept.database
 
     @property
     def trust_domain(self) -> str:

@@ -10,6 +10,7 @@ from controlplane.app.errors import StartupError
 from controlplane.app.observation import CommitObservation, ProblemObservation
 from controlplane.clock import Clock
 from controlplane.dataflow import Batcher, Change, CommitSummary, tune_collector
+from controlplane.insight.commits import CommitLog
 from controlplane.manifests.core import Namespace
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.mesh.inputs import MESH
@@ -41,13 +42,17 @@ class Mesh:
             raise StartupError(f"a setting is unusable: {error}") from error
         self.catalog = Catalog()
         self.residents = Residents(clock)
+        self.commits = CommitLog(self.catalog, clock, replica=settings.replica_id)
         self.batcher = Batcher(
             self.pipeline.graph,
             clock,
             quiet=settings.debounce_after,
             maximum=settings.debounce_max,
+            on_batch=self.commits.batched,
         )
-        self.intake = Intake(self.pipeline.inputs, self.pipeline.found_problems, self.batcher)
+        self.intake = Intake(
+            self.pipeline.inputs, self.pipeline.found_problems, self.batcher, self.commits
+        )
         self.problems = ProblemObservation(metrics, self.intake.located)
         self._complete = asyncio.Event()
         self._namespaces: frozenset[str] = frozenset()
@@ -58,6 +63,7 @@ class Mesh:
         self.pipeline.world.namespaces.subscribe(self._namespaces_changed)
         graph = self.pipeline.graph
         graph.on_commit(CommitObservation(metrics, self.catalog).committed)
+        graph.on_commit(lambda _: self.commits.finished())
         graph.on_commit(self._committed)
         tune_collector(graph)
 

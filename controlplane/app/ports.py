@@ -66,6 +66,7 @@ async def open_discovery(
 def xds_settings(settings: Settings) -> XdsSettings:
     """Return the part of the settings that the discovery server reads."""
     return XdsSettings(
+        replica=settings.replica_id,
         scopes_policies_to_nodes=settings.authorization_scope == "node",
         acknowledgement_timeout=settings.acknowledgement_timeout,
         connection_age=settings.max_connection_age,

@@ -21,6 +21,7 @@ from controlplane.app.cluster_observation import measure
 from controlplane.app.data_folder import held_data_folder
 from controlplane.app.duties import Duties
 from controlplane.app.errors import StartupError
+from controlplane.app.fleet import FleetKeeping
 from controlplane.app.kept import Places, open_kept, root_file, trust_domain_in
 from controlplane.app.local import local_reviews, local_source
 from controlplane.app.mesh import Mesh
@@ -204,7 +205,9 @@ class Process:
         self.xds_port, self.plaintext_port = await open_discovery(
             server, certificates.handlers, certificate, settings, self.host
         )
-        duties.keep({**certificates.tasks(), **{name: work() for name, work in upkeep.items()}})
+        fleet = FleetKeeping(certificates.database, settings, clock, server=server, mesh=mesh)
+        duties.keep({**certificates.tasks(), **fleet.tasks()})
+        duties.keep({name: work() for name, work in upkeep.items()})
         if cluster is not None:
             webhook, works = await open_webhook(
                 settings, clock, self.metrics.cluster, mesh, certificates, self.host
