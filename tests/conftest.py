@@ -1,11 +1,16 @@
-"""What suites of several kinds share: the real API server, for tests with the marker ``kube``."""
+"""What suites of several kinds share: the real API server, and how properties are searched."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import kubernetes_server
+
+# How long an example takes says something about the machine, nothing about the property.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
