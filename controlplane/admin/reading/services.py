@@ -1,6 +1,6 @@
 """Services, a page at a time, and one of them whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final
 
@@ -51,6 +51,10 @@ class Services:
             total=self.listing.count(namespace) if keep is None else None,
             commit=commit,
         )
+
+    def members(self, key: ServiceName) -> Collection[str]:
+        """Return the uids of a service's workloads."""
+        return self._ground.residence.behind(key)
 
     async def one(self, viewer: Viewer, key: ServiceName) -> ServiceDetail:
         """Return one service.
