@@ -71,10 +71,24 @@ class Settings(BaseSettings):
         default=15010, ge=0, le=65535, description="Plaintext discovery, loopback only."
     )
     admin_port: int = Field(
-        default=15014, ge=0, le=65535, description="Health, version and metrics."
+        default=15014, ge=0, le=65535, description="Health, metrics, the API and its page."
+    )
+    admin_trusts_loopback: bool = Field(
+        default=True, description="Whoever asks from this machine may see everything."
+    )
+    admin_hosts: str = Field(
+        default="",
+        description="Names beside localhost that this machine is asked by, a comma list.",
+    )
+    admin_audiences: str = Field(
+        default="",
+        description="Audiences of tokens for the admin side; those of certificates when empty.",
     )
     health_port: int = Field(
-        default=8080, ge=0, le=65535, description="Health in a cluster, where istiod has it."
+        default=8080,
+        ge=0,
+        le=65535,
+        description="Health and debug in a cluster, where istiod has them.",
     )
     webhook_port: int = Field(
         default=15017, ge=0, le=65535, description="Validating webhook in a cluster."

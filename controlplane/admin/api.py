@@ -1,17 +1,28 @@
-"""The admin application: health, readiness, version and metrics.
+"""The admin applications: what the ports of the admin side answer.
 
-In: what the process can say about itself, as plain callables. Out: a FastAPI application that
-``app`` serves. Nothing here reaches into the graph: callables return committed state.
+In: what the process can say about itself, as plain callables and a ``MeshView``. Out: a FastAPI
+application behind a gate that says who is asking. Nothing here reaches into the graph: whatever is
+told is committed state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from fastapi import FastAPI, Request, Response, status
+from fastapi import APIRouter, FastAPI, Request, Response, status
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
+from controlplane.admin.access import AccessSettings, AdminAccess
+from controlplane.admin.debug.routes import debug_routes
+from controlplane.admin.gate import Gate
+from controlplane.admin.limits import AdminLimits
+from controlplane.admin.mesh_view import MeshView
+from controlplane.admin.problem_detail import answer_problems
 from controlplane.admin.readiness import Readiness, wants_json
+from controlplane.admin.rest.api import add_api
+from controlplane.admin.rules import OPEN, open_paths
+from controlplane.clock import Clock, SystemClock
 
 
 class Version(BaseModel):
@@ -25,48 +36,95 @@ def _nothing() -> list[str]:
     return []
 
 
-def admin_application(
-    *,
-    version: str,
-    waiting_for: Callable[[], list[str]],
-    registry: CollectorRegistry,
-    details: Callable[[], list[str]] = _nothing,
-) -> FastAPI:
-    """Return the admin application.
+def _only_this_machine() -> AdminAccess:
+    return AdminAccess(AccessSettings(root_namespaces=frozenset()))
 
-    Args:
-        version: version of this process.
-        waiting_for: one sentence per thing that keeps the process from serving; empty when ready.
-        registry: the metrics to show under ``/metrics``.
-        details: sentences about what goes on beside serving, for ``/ready``.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminParts:
+    """What an admin application is made of.
+
+    ``waiting_for`` returns a sentence for each thing that keeps the process from serving, empty
+    when ready; ``details`` sentences about what goes on beside serving. Without a ``view`` there is
+    neither API nor debug. ``pages`` are routes of web pages; each declares its rule as all do.
     """
-    application = FastAPI(
-        title="istiod-lite", version=version, docs_url=None, redoc_url=None, openapi_url=None
-    )
 
-    @application.get("/healthz")
-    def healthz() -> dict[str, str]:
+    version: str
+    waiting_for: Callable[[], list[str]]
+    registry: CollectorRegistry
+    details: Callable[[], list[str]] = _nothing
+    view: MeshView | None = None
+    access: AdminAccess = field(default_factory=_only_this_machine)
+    limits: AdminLimits = field(default_factory=AdminLimits)
+    clock: Clock = field(default_factory=SystemClock)
+    pages: Sequence[APIRouter] = ()
+
+
+def admin_application(parts: AdminParts) -> FastAPI:
+    """Return the application of the admin port: everything."""
+    application = _application(parts)
+    _add_health(application, parts)
+    _add_metrics(application, parts)
+    if parts.view is not None:
+        application.include_router(debug_routes(parts.view))
+        add_api(application, parts.view, version=parts.version, limits=parts.limits)
+    for page in parts.pages:
+        application.include_router(page)
+    return _behind_gate(application, parts)
+
+
+def health_application(parts: AdminParts) -> FastAPI:
+    """Return the application of the health port: health and debug, where istiod has them."""
+    application = _application(parts)
+    _add_health(application, parts)
+    if parts.view is not None:
+        application.include_router(debug_routes(parts.view))
+    return _behind_gate(application, parts)
+
+
+def _application(parts: AdminParts) -> FastAPI:
+    application = FastAPI(
+        title="istiod-lite", version=parts.version, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    answer_problems(application)
+    return application
+
+
+def _behind_gate(application: FastAPI, parts: AdminParts) -> FastAPI:
+    application.add_middleware(
+        Gate,
+        access=parts.access,
+        limits=parts.limits,
+        clock=parts.clock,
+        open_paths=open_paths(application),
+    )
+    return application
+
+
+def _add_health(application: FastAPI, parts: AdminParts) -> None:
+    @application.get("/healthz", dependencies=[OPEN])
+    async def healthz() -> dict[str, str]:
         """Answer as long as the loop turns."""
         return {"status": "alive"}
 
-    @application.get("/ready")
+    @application.get("/ready", dependencies=[OPEN])
     async def ready(request: Request) -> Response:
         """Answer 200 when clients are served, 503 otherwise; lines of text, or JSON if asked."""
-        reasons = waiting_for()
-        found = Readiness(ready=not reasons, waiting_for=reasons, details=details())
+        reasons = parts.waiting_for()
+        found = Readiness(ready=not reasons, waiting_for=reasons, details=parts.details())
         code = status.HTTP_200_OK if found.ready else status.HTTP_503_SERVICE_UNAVAILABLE
         if wants_json(request.headers.get("accept", "")):
             return JSONResponse(found.model_dump(), status_code=code)
         return PlainTextResponse(found.text(), status_code=code)
 
-    @application.get("/version")
-    def show_version() -> Version:
+    @application.get("/version", dependencies=[OPEN])
+    async def show_version() -> Version:
         """Answer what runs here."""
-        return Version(name="istiod-lite", version=version)
+        return Version(name="istiod-lite", version=parts.version)
 
-    @application.get("/metrics")
+
+def _add_metrics(application: FastAPI, parts: AdminParts) -> None:
+    @application.get("/metrics", dependencies=[OPEN])
     async def metrics() -> Response:
         """Answer in the Prometheus text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return application
+        return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)

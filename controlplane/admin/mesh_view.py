@@ -8,7 +8,7 @@ holds up the event loop: lists are kept sorted by differences and looked at in s
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 from controlplane.admin.errors import NotAllowedError
 from controlplane.admin.queries import CertificateQuery
@@ -16,7 +16,7 @@ from controlplane.admin.reading.certificates import AuthorityReader, Certificate
 from controlplane.admin.reading.commits import CommitReader, Commits
 from controlplane.admin.reading.connections import Connections
 from controlplane.admin.reading.findings import Findings
-from controlplane.admin.reading.fleet import FleetReader, FleetReading
+from controlplane.admin.reading.fleet import FleetNow, FleetReader, FleetReading
 from controlplane.admin.reading.gateways import Gateways
 from controlplane.admin.reading.ground import Ground, Origins
 from controlplane.admin.reading.machinery import read_graph
@@ -30,6 +30,8 @@ from controlplane.admin.values.machinery import GraphValue
 from controlplane.admin.viewer import Viewer
 from controlplane.clock import Clock
 from controlplane.model.connection import Connection
+from controlplane.model.names import ServiceName
+from controlplane.model.workload import Workload
 from controlplane.pipeline.assembly import Pipeline
 from controlplane.snapshots.catalog import Catalog
 
@@ -37,9 +39,9 @@ NOBODY: Final[Callable[[], Iterable[Connection]]] = tuple
 """The connections of a process that serves nobody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Knowledge:
-    """What ``MeshView`` reads; parts that a process does not have are None.
+    """What ``MeshView`` reads; parts that a process does not have, or not yet, are None.
 
     ``connections`` are those of this replica (``Fleet.each``), ``others`` knows those of other
     replicas, ``origins`` where objects were read (``Intake.origin``). ``scopes_to_nodes`` says
@@ -86,7 +88,7 @@ class MeshView:
             pipeline=known.pipeline,
             catalog=known.catalog,
             origins=known.origins,
-            fleet=FleetReading(known.connections, known.clock, others=known.others),
+            fleet=FleetReading(self._own, known.clock, others=lambda: known.others),
             scopes_to_nodes=known.scopes_to_nodes,
         )
         self.policies = Policies(ground)
@@ -96,13 +98,25 @@ class MeshView:
         self.findings = Findings(ground)
         self.nodes = Nodes(ground, self.workloads, self.services)
         self.connections = Connections(ground, replica=known.replica)
-        self.commits = Commits(ground, self.connections, known.commits)
-        self._certificates = Certificates(ledger=known.ledger, authorities=known.authorities)
+        self.commits = Commits(ground, self.connections, lambda: known.commits)
+        self._certificates = Certificates(
+            ledger=lambda: known.ledger, authorities=lambda: known.authorities
+        )
 
     @property
     def commit(self) -> int:
         """Return the number of the current commit."""
         return self.knowledge.catalog.commit
+
+    async def fleet(self) -> FleetNow:
+        """Return the fleet as it was seen a moment ago; for nobody's eyes, but to see changes."""
+        return await self._ground.fleet.now()
+
+    def workloads_of(self, viewer: Viewer, service: ServiceName) -> list[Workload]:
+        """Return the workloads of a service that the viewer may see, by uid."""
+        workloads = self.knowledge.pipeline.world.workloads
+        members = (workloads.get(uid) for uid in sorted(self._ground.residence.behind(service)))
+        return [each for each in members if each is not None and viewer.may_see(each.namespace)]
 
     async def certificates(self, viewer: Viewer, query: CertificateQuery) -> Page[CertificateValue]:
         """Return rows of the ledger, newest first.
@@ -113,6 +127,13 @@ class MeshView:
             DatabaseError: the database is away.
         """
         return await self._certificates.page(viewer, query, commit=self.commit)
+
+    async def certificates_on(self, viewer: Viewer, node: str) -> tuple[dict[str, Any], ...]:
+        """Return the valid certificates asked for by a node, as a ztunnel's dump shows them.
+
+        Empty where there is no ledger, or the database is away.
+        """
+        return await self._certificates.on_node(viewer, node, self.knowledge.clock.now())
 
     async def authorities(self, viewer: Viewer) -> AuthoritiesValue:
         """Return the authorities, for those who see the whole mesh.
@@ -133,6 +154,10 @@ class MeshView:
         """
         require_whole_mesh(viewer)
         return read_graph(self._ground)
+
+    def _own(self) -> Iterable[Connection]:
+        # Asked for each time: a process serves nobody at first.
+        return self.knowledge.connections()
 
 
 def require_whole_mesh(viewer: Viewer) -> None:

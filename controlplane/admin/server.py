@@ -7,9 +7,16 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
+
+_HEADER_BYTES: Final = 48 * 1024
+"""Longest headers; a token may have 16 KiB."""
+
+_PATIENCE: Final = 2
+"""Seconds that requests get to end when the server is stopped: some wait for commits."""
 
 
 class _Server(uvicorn.Server):
@@ -34,7 +41,16 @@ class AdminServer:
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
-                application, log_config=None, access_log=False, lifespan="off", loop="none"
+                application,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                loop="none",
+                # Who is asking is the address of the connection, whatever headers say.
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_HEADER_BYTES,
+                timeout_graceful_shutdown=_PATIENCE,
             )
         )
 

@@ -7,7 +7,7 @@ of it going.
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -45,6 +45,7 @@ from controlplane.settings import Settings
 from controlplane.snapshots.residents import Residents
 from controlplane.store.database import Database
 from controlplane.store.errors import StoreError
+from controlplane.store.journal import Journal
 from controlplane.xds.identity import Access
 
 if TYPE_CHECKING:
@@ -97,8 +98,12 @@ class Certificates:
         for entry in trusted.malformed:
             _log.warning("trusted-node-account.malformed", entry=entry)
         cluster = settings.cluster_id
-        authenticator = _authenticator(settings, clock, metrics, reviews)
-        residents.on_gone(lambda uid: authenticator.forget_pod(cluster, uid))
+        self._residents = residents
+        self._reviews = reviews
+        self._review_observation = ReviewObservation(metrics)
+        authenticator = self.authenticator_for(
+            tuple(filter(None, map(str.strip, settings.token_audiences.split(","))))
+        )
         self.access = Access(
             authenticator=authenticator, trusted=trusted.accounts, residents={cluster: residents}
         )
@@ -129,6 +134,30 @@ class Certificates:
     def handlers(self) -> "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]":
         """Return the gRPC handlers to add to the TLS port."""
         return (certificate_handlers(self._requests),)
+
+    def authenticator_for(self, audiences: Collection[str]) -> TokenAuthenticator:
+        """Return who tells whose tokens for ``audiences`` are."""
+        cluster = self._settings.cluster_id
+        reviewer = TokenReviewer(
+            self._reviews,
+            cluster=cluster,
+            audiences=audiences,
+            clock=self._clock,
+            observer=self._review_observation,
+        )
+        authenticator = TokenAuthenticator(
+            {cluster: reviewer},
+            clusters=Clusters(primary=cluster),
+            audiences=audiences,
+            clock=self._clock,
+        )
+        self._residents.on_gone(lambda uid: authenticator.forget_pod(cluster, uid))
+        return authenticator
+
+    @property
+    def journal(self) -> Journal:
+        """Return the journal of the authorities."""
+        return self._kept.journal
 
     @property
     def database(self) -> Database:
@@ -257,23 +286,3 @@ class Certificates:
                 if found.kept is not None:
                     self._kept.floor.see(found.kept.authorities.state.fencing_token)
             await self._clock.sleep(_MEASURED)
-
-
-def _authenticator(
-    settings: Settings,
-    clock: Clock,
-    metrics: Metrics,
-    reviews: TokenReviews,
-) -> TokenAuthenticator:
-    audiences = tuple(filter(None, map(str.strip, settings.token_audiences.split(","))))
-    cluster = settings.cluster_id
-    reviewer = TokenReviewer(
-        reviews,
-        cluster=cluster,
-        audiences=audiences,
-        clock=clock,
-        observer=ReviewObservation(metrics),
-    )
-    return TokenAuthenticator(
-        {cluster: reviewer}, clusters=Clusters(primary=cluster), audiences=audiences, clock=clock
-    )

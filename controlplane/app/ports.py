@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import grpc
-    from fastapi import FastAPI
+
+    from controlplane.app.admin import AdminSide
 
 
 def admin_servers(
-    application: "FastAPI", settings: Settings, host: str, *, in_cluster: bool
+    side: "AdminSide", settings: Settings, host: str, *, in_cluster: bool
 ) -> tuple[AdminServer, ...]:
     """Return the servers of the admin side, listening; in a cluster there is a second port.
 
@@ -27,10 +28,12 @@ def admin_servers(
         StartupError: a port is taken.
     """
     servers: list[AdminServer] = []
-    ports = (settings.admin_port, settings.health_port) if in_cluster else (settings.admin_port,)
+    wanted = [(settings.admin_port, side.application)]
+    if in_cluster:
+        wanted.append((settings.health_port, side.health))
     try:
-        for port in ports:
-            servers.append(AdminServer(application, host=host, port=port))
+        for port, application in wanted:
+            servers.append(AdminServer(application(), host=host, port=port))
     except OSError as error:
         for server in servers:
             server.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from controlplane import __version__
-from controlplane.admin.api import admin_application
+from controlplane.app.admin import AdminSide
 from controlplane.app.certificates import Certificates
 from controlplane.app.cluster import Cluster, opened
 from controlplane.app.cluster_observation import measure
@@ -79,6 +79,7 @@ class Process:
         self._mesh = Mesh(settings, self._clock, self.metrics, expands=not in_cluster)
         self._readiness = Readiness(self._mesh, settings.files, self._clock)
         self._server: XdsServer | None = None
+        self._admin: AdminSide | None = None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -143,14 +144,17 @@ class Process:
         announce: Callable[["Process"], None],
     ) -> None:
         duties = Duties(tasks)
-        application = admin_application(
+        admin_side = self._admin = AdminSide(
+            self.settings,
+            self._clock,
             version=__version__,
-            waiting_for=self.waiting_for,
-            registry=self.metrics.registry,
-            details=self._readiness.details,
+            mesh=self._mesh,
+            metrics=self.metrics,
+            readiness=self._readiness,
+            in_cluster=self._location is not None,
         )
         admins = admin_servers(
-            application, self.settings, self.host, in_cluster=self._location is not None
+            admin_side, self.settings, self.host, in_cluster=self._location is not None
         )
         # From the beginning: whoever waits for us to be ready is told what for.
         serving = [tasks.create_task(admin.run(), name="admin") for admin in admins]
@@ -206,6 +210,8 @@ class Process:
             server, certificates.handlers, certificate, settings, self.host
         )
         fleet = FleetKeeping(certificates.database, settings, clock, server=server, mesh=mesh)
+        if self._admin is not None:
+            self._admin.opened(server, certificates, fleet)
         duties.keep({**certificates.tasks(), **fleet.tasks()})
         duties.keep({name: work() for name, work in upkeep.items()})
         if cluster is not None:

@@ -1,10 +1,10 @@
 """Certificates: the ledger a page at a time, and the authorities. Only what is public."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -29,9 +29,12 @@ from controlplane.model.certificate import (
 )
 from controlplane.model.identity import Identity
 from controlplane.store.database import Database
+from controlplane.store.errors import DatabaseError
 from controlplane.store.journal import Journal
 from controlplane.store.ledger_queries import LedgerFilter, issued_rows, refused_rows
 from controlplane.store.ledger_rows import LedgerRow
+
+_ON_NODE: Final = 1000
 
 
 class LedgerReader(Protocol):
@@ -100,7 +103,12 @@ class StoredAuthorities:
 class Certificates:
     """The ledger and the authorities, where this process has them."""
 
-    def __init__(self, *, ledger: LedgerReader | None, authorities: AuthorityReader | None) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Callable[[], LedgerReader | None],
+        authorities: Callable[[], AuthorityReader | None],
+    ) -> None:
         self._ledger = ledger
         self._authorities = authorities
 
@@ -114,7 +122,8 @@ class Certificates:
             NotKnownHereError: there is no ledger here.
             DatabaseError: the database is away.
         """
-        if self._ledger is None:
+        ledger = self._ledger()
+        if ledger is None:
             raise NotKnownHereError("this process keeps no ledger of certificates")
         wanted = LedgerFilter(
             identity=query.identity or None,
@@ -126,12 +135,47 @@ class Certificates:
             limit=query.limit,
         )
         is_issued = query.outcome == "issued"
-        rows = await (self._ledger.issued if is_issued else self._ledger.refused)(wanted)
+        rows = await (ledger.issued if is_issued else ledger.refused)(wanted)
         is_last = len(rows) < query.limit
         return Page(
             items=tuple(_row(viewer, row) for row in rows if _visible(viewer, row)),
             next=None if is_last else write_cursor(_place(rows[-1])),
             commit=commit,
+        )
+
+    async def on_node(self, viewer: Viewer, node: str, now: datetime) -> tuple[dict[str, Any], ...]:
+        """Return the newest certificate of each identity that a node was issued and that is valid.
+
+        In the shape of a ztunnel's dump, without the certificate itself, which nobody keeps.
+        """
+        ledger = self._ledger()
+        if ledger is None:
+            return ()
+        wanted = LedgerFilter(node=node, namespace=viewer.namespace, limit=_ON_NODE)
+        try:
+            rows = await ledger.issued(wanted)
+        except DatabaseError:
+            return ()
+        newest: dict[str, IssuedCertificate] = {}
+        for row in rows:
+            value = row.value
+            if isinstance(value, IssuedCertificate) and _visible(viewer, row):
+                newest.setdefault(value.spiffe_id, value)
+        return tuple(
+            {
+                "identity": each.spiffe_id,
+                "state": "Available",
+                "certChain": [
+                    {
+                        "pem": "",
+                        "serialNumber": each.serial,
+                        "validFrom": _text(each.not_before),
+                        "expirationTime": _text(each.not_after),
+                    }
+                ],
+            }
+            for _, each in sorted(newest.items())
+            if _aware(each.not_after) > now
         )
 
     async def authorities(self) -> AuthoritiesValue:
@@ -141,9 +185,10 @@ class Certificates:
             NotKnownHereError: they are not kept here.
             DatabaseError: the database is away.
         """
-        if self._authorities is None:
+        reader = self._authorities()
+        if reader is None:
             raise NotKnownHereError("this process keeps no journal of authorities")
-        found = await self._authorities.read()
+        found = await reader.read()
         state = found.state
         return AuthoritiesValue(
             trust_domain=found.trust_domain,
@@ -243,6 +288,10 @@ def _before(text: str) -> tuple[datetime, int, str]:
             if moment is not None and moment.tzinfo is not None:
                 return moment, sequence, replica
     raise BadCursorError("the cursor is none that this list gave out")
+
+
+def _text(moment: datetime) -> str:
+    return _aware(moment).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _aware(moment: datetime) -> datetime:

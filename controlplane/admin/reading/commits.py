@@ -55,7 +55,10 @@ class Commits:
     """The commits that are remembered."""
 
     def __init__(
-        self, ground: Ground, connections: Connections, reader: CommitReader | None
+        self,
+        ground: Ground,
+        connections: Connections,
+        reader: Callable[[], CommitReader | None],
     ) -> None:
         self._ground = ground
         self._connections = connections
@@ -120,9 +123,10 @@ class Commits:
         )
 
     def _known(self) -> CommitReader:
-        if self._reader is None:
+        reader = self._reader()
+        if reader is None:
             raise NotKnownHereError("this process does not follow commits")
-        return self._reader
+        return reader
 
     def _concerns(self, viewer: Viewer, record: CommitRecord) -> bool:
         return (

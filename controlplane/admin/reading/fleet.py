@@ -41,7 +41,7 @@ class FleetReading:
         connections: Callable[[], Iterable[Connection]],
         clock: Clock,
         *,
-        others: FleetReader | None = None,
+        others: Callable[[], FleetReader | None] = lambda: None,
         shown_for: float = 0.5,
     ) -> None:
         self._connections = connections
@@ -68,6 +68,7 @@ class FleetReading:
             if len(own) % _SLICE == 0:
                 await asyncio.sleep(0)
         view = FleetView(connections=tuple(own))
-        if self._others is not None:
-            view = await self._others.everywhere(own)
+        others = self._others()
+        if others is not None:
+            view = await others.everywhere(own)
         return FleetNow(own=tuple(own), view=view, at=self._clock.now())

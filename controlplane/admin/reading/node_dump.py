@@ -5,23 +5,20 @@ in memory as text and the loop is not held up. Keys are those that tools reading
 know (docs/protocol/admin.md AM-30 to AM-33).
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
+from controlplane.admin.reading.json_pieces import object_of_arrays
 from controlplane.admin.viewer import Viewer
 from controlplane.encode.resource import Resource
 from controlplane.model.network import text_from_address
 from controlplane.pb import authorization_pb2, workload_pb2
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.forms import is_service_name
-
-_PIECE: Final = 40
-"""Resources turned into text between two chances for the event loop."""
 
 _TRUST_DOMAIN: Final = "cluster.local"
 _ACCOUNT: Final = "default"
@@ -53,14 +50,14 @@ class NodeSnapshot:
 
 
 def snapshot_of(
-    catalog: Catalog, node: str, *, scopes_to_nodes: bool, knows_dry_run: bool = True
+    catalog: Catalog, node: str | None, *, scopes_to_nodes: bool, knows_dry_run: bool = True
 ) -> NodeSnapshot:
-    """Return what ``node`` is sent now, in the order it would be."""
+    """Return what ``node`` is sent now, in the order it would be; None for one without a name."""
     policies = catalog.authorizations(
         node if scopes_to_nodes else None, knows_dry_run=knows_dry_run
     )
     return NodeSnapshot(
-        node=node,
+        node=node or "",
         commit=catalog.commit,
         addresses=tuple(catalog.addresses().changes(-1)[0]),
         policies=tuple(policies.changes(-1)[0]),
@@ -74,23 +71,28 @@ async def dump(
     certificates: Sequence[Document] = (),
 ) -> AsyncIterator[bytes]:
     """Yield the JSON of a snapshot; a viewer of one namespace gets what is of that namespace."""
-    encode = json.JSONEncoder(separators=(",", ":")).encode
     gathered = _Gathered(snapshot, viewer)
-    async for piece in _array("workloads", gathered.workloads(), encode, opening=b"{"):
-        yield piece
-    # Endpoints are known only now that every workload has been seen.
-    async for piece in _array("services", gathered.services(), encode):
-        yield piece
     policies = (
         policy_document(message)
         for message in map(_policy, snapshot.policies)
         if viewer.may_see(message.namespace)
     )
-    async for piece in _array("policies", policies, encode):
-        yield piece
-    async for piece in _array("certificates", certificates, encode):
-        yield piece
-    yield b',"workloadState":{}}\n'
+    # Endpoints are known only once every workload has been seen: the order matters.
+    members = (
+        ("workloads", gathered.workloads()),
+        ("services", gathered.services()),
+        ("policies", policies),
+        ("certificates", certificates),
+    )
+    async for piece in object_of_arrays(members):
+        yield b',"workloadState":{}}\n' if piece == b"}\n" else piece
+
+
+def namespace_of(resource: Resource) -> str:
+    """Return the namespace that a resource says it is of."""
+    if resource.name.count("/") == 1:
+        return resource.name.partition("/")[0]
+    return str(_address(resource).workload.namespace)
 
 
 class _Gathered:
@@ -302,26 +304,3 @@ def _policy(resource: Resource) -> authorization_pb2.Authorization:
 def _content(resource: Resource) -> bytes:
     content: bytes = discovery_pb2.Resource.FromString(resource.body).resource.value
     return content
-
-
-async def _array(
-    name: str,
-    items: Iterable[Document],
-    encode: Callable[[Any], str],
-    *,
-    opening: bytes = b",",
-) -> AsyncIterator[bytes]:
-    """Yield a member of an object whose value is an array, in pieces."""
-    yield opening + f'"{name}":['.encode()
-    texts: list[str] = []
-    is_first = True
-    for item in items:
-        texts.append(encode(item))
-        if len(texts) == _PIECE:
-            yield (("" if is_first else ",") + ",".join(texts)).encode()
-            texts.clear()
-            is_first = False
-            await asyncio.sleep(0)
-    if texts:
-        yield (("" if is_first else ",") + ",".join(texts)).encode()
-    yield b"]"

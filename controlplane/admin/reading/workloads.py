@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import WorkloadQuery
@@ -18,14 +18,16 @@ from controlplane.admin.reading.texts import (
     locality_text,
     protocol_text,
 )
-from controlplane.admin.values.common import Page
+from controlplane.admin.values.common import Page, Source
 from controlplane.admin.values.mesh import WorkloadDetail, WorkloadValue
 from controlplane.admin.viewer import Viewer
 from controlplane.encode.document import protobuf_json
-from controlplane.model.names import ServiceName
+from controlplane.model.names import ObjectReference, ServiceName
 from controlplane.model.network import address_from_text
 from controlplane.model.workload import Workload
 from controlplane.snapshots.scope import ADDRESS_TYPE, ADDRESSES
+
+_TEMPLATES: Final = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 class Workloads:
@@ -91,6 +93,17 @@ class Workloads:
             return tuple(residence.behind(ServiceName(namespace, hostname)))
         return tuple(residence.on_node(query.node)) if query.node else None
 
+    def _source(self, workload: Workload, reference: ObjectReference | None) -> Source:
+        """Return where a workload comes from: where no cluster makes pods, from its template."""
+        source = self._ground.source(reference)
+        if source.file or reference is None or reference.kind != "Pod":
+            return source
+        templates = (
+            ObjectReference(kind, workload.namespace, workload.workload_name) for kind in _TEMPLATES
+        )
+        found = (self._ground.source(template) for template in templates)
+        return next((each for each in found if each.file), source)
+
     def _value(self, workload: Workload, holders: Holders) -> WorkloadValue:
         reference = self._ground.object_of(ADDRESS_TYPE, workload.uid)
         return WorkloadValue(
@@ -115,7 +128,7 @@ class Workloads:
             locality=locality_text(workload.locality),
             services=tuple(str(service) for service, _ in workload.services),
             policies=tuple(map(str, workload.authorization_policies)),
-            source=self._ground.source(reference),
+            source=self._source(workload, reference),
             served=holders.of_address(workload.uid),
         )
 

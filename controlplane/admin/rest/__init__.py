@@ -1,0 +1,1 @@
+"""The versioned API, ``/api/v1``: thin routes over ``MeshView``."""
