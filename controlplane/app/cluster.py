@@ -94,7 +94,8 @@ class Cluster:
                 reason = str(error)
             if self._clock.monotonic() >= until:
                 raise StartupError(
-                    f"the mesh configuration, {self._mesh_config}, cannot be read: {reason}"
+                    f"the mesh configuration, {self._mesh_config}, cannot be read from "
+                    f"{self.server}: {reason}; with --files a folder is served without a cluster"
                 )
             await self._clock.sleep(_PAUSE)
 

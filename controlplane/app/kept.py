@@ -29,6 +29,7 @@ from controlplane.settings import Settings
 from controlplane.sources.paths import read_paths
 from controlplane.store.anchors import FileAnchors
 from controlplane.store.database import Database, database_url
+from controlplane.store.errors import StoreError
 from controlplane.store.journal import Journal
 from controlplane.store.leadership import StoreLeadership
 from controlplane.store.ledger import Ledger, LedgerSettings
@@ -101,11 +102,14 @@ def open_kept(
     """Return what is kept in data folder and database, and by ``memory`` or, without one, there.
 
     Raises:
-        StoreError: the database's address or the ledger's key cannot be used.
+        StartupError: the database's address or the ledger's key cannot be used.
     """
     data_dir = settings.data_dir
-    database = Database(database_url(settings.database_url, data_dir=data_dir))
-    key = ledger_key(data_dir)
+    try:
+        database = Database(database_url(settings.database_url, data_dir=data_dir))
+        key = ledger_key(data_dir)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
     ledger = Ledger(
         database=database,
         key=key,

@@ -20,7 +20,7 @@ from controlplane.app.cluster import Cluster, opened
 from controlplane.app.cluster_observation import measure
 from controlplane.app.data_folder import held_data_folder
 from controlplane.app.duties import Duties
-from controlplane.app.errors import StartupError
+from controlplane.app.errors import StartupError, startup_error_in
 from controlplane.app.fleet import FleetKeeping
 from controlplane.app.kept import Places, open_kept, root_file, trust_domain_in
 from controlplane.app.local import local_reviews, local_source
@@ -37,9 +37,7 @@ from controlplane.metrics import Metrics
 from controlplane.model.problem import Problem
 from controlplane.pipeline.assembly import Pipeline
 from controlplane.settings import Settings
-from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
-from controlplane.store.errors import StoreError
 from controlplane.xds.server import XdsServer
 
 if TYPE_CHECKING:
@@ -87,11 +85,6 @@ class Process:
         return self._mesh.pipeline
 
     @property
-    def catalog(self) -> Catalog:
-        """Return the committed resources."""
-        return self._mesh.catalog
-
-    @property
     def residents(self) -> Residents:
         """Return the committed pods."""
         return self._mesh.residents
@@ -126,13 +119,13 @@ class Process:
         Raises:
             StartupError: a port cannot be opened, or there is no authority to sign with.
         """
-        failure: BaseException | None = None
+        failure: StartupError | None = None
         with held_data_folder(self.settings.data_dir):
             try:
                 async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
                     await self._live(stack, tasks, announce)
             except* StartupError as errors:
-                failure = _first(errors)
+                failure = startup_error_in(errors)
         if failure is not None:
             raise failure
         log.info("process.stopped")
@@ -192,6 +185,8 @@ class Process:
         if self._location is not None:
             cluster = await opened(self._location, settings, clock, self.metrics)
             stack.push_async_callback(cluster.close)
+            # Before anything is asked of it: whoever meant another one still hears of it.
+            log.info("cluster.watched", cluster=cluster.location, server=cluster.server)
         self._readiness.cluster = cluster
         source: Source = local_source(settings, clock) if cluster is None else cluster.source
         duties.keep({"commits": mesh.batcher.run(), "source": source.run(mesh.intake)})
@@ -232,15 +227,12 @@ class Process:
             trust_domain = settings.trust_domain or trust_domain_in(settings.files)
         else:
             reviews, trust_domain = cluster.reviews, await cluster.trust_domain(patience)
-        try:
-            kept = open_kept(
-                settings,
-                clock,
-                trust_domain=trust_domain,
-                memory=None if cluster is None else cluster.memory(self._expected_targets),
-            )
-        except StoreError as error:
-            raise StartupError(str(error)) from error
+        kept = open_kept(
+            settings,
+            clock,
+            trust_domain=trust_domain,
+            memory=None if cluster is None else cluster.memory(self._expected_targets),
+        )
         certificates = Certificates(
             settings, clock, self.metrics, mesh.residents, kept=kept, reviews=reviews
         )
@@ -269,10 +261,3 @@ class Process:
         if writers is None:
             return unknown_places(self.settings.cluster_id)
         return writers.expected_targets()
-
-
-def _first(errors: BaseExceptionGroup[StartupError]) -> BaseException:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found

@@ -101,11 +101,8 @@ async def _serve(settings: Settings) -> None:
 
 def _announce(process: Process) -> None:
     host = process.host
-    cluster = process.cluster
-    if cluster is None:
+    if process.cluster is None:
         log.info("manifests.watched", folder=str(process.settings.files.absolute()), cluster="none")
-    else:
-        log.info("cluster.watched", cluster=cluster.location, server=cluster.server)
     log.info(
         "xds.listening",
         address=at_port(host, process.xds_port),

@@ -211,7 +211,7 @@ async def test_a_mesh_configuration_that_cannot_be_read_is_no_start(
         await Process(cluster_settings(tmp_path, api)).run()
     monkeypatch.setattr("controlplane.app.process._PATIENCE_IN_CLUSTER", 0.0)
     api.denied.add(("get", "configmaps"))
-    with pytest.raises(StartupError, match="cannot be read: HTTP status 403"):
+    with pytest.raises(StartupError, match=r"cannot be read from http://.*: HTTP status 403"):
         await Process(cluster_settings(tmp_path, api)).run()
     assert api.objects.held["secrets"] == {}
 
