@@ -1,6 +1,5 @@
-"""``istiod-lite analyze``: manifests in, what is wrong with them out, with an exit code for CI."""
+"""``istiod-lite analyze``: what is wrong with manifests or a mesh, with an exit code for CI."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,10 +8,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from controlplane.cli.documents import Output as Format
+from controlplane.cli.documents import print_document
+from controlplane.cli.server import DEFAULT, ServerUrl, Token, TokenFile, answered
+from controlplane.cli.server_problems import Found, server_problems
+from controlplane.cli.tables import one_line
 from controlplane.insight.analysis import (
     Finding,
     Level,
-    Suppression,
     analyse,
     is_in_namespace,
     read_suppression,
@@ -40,13 +43,20 @@ class Output(StrEnum):
 
 def analyze(  # noqa: PLR0913, PLR0917 - one parameter for each option
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", exists=True, help="Manifest files and folders."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            exists=True,
+            help="Manifest files and folders. Without any a running server is asked.",
+        ),
+    ] = None,
     namespace: Annotated[
         str | None,
         typer.Option("--namespace", "-n", help="Only objects of this namespace. Default: all."),
     ] = None,
+    all_namespaces: Annotated[  # noqa: FBT002 - a flag of the command line is a boolean
+        bool, typer.Option("--all-namespaces", "-A", help="Objects of all namespaces, the default.")
+    ] = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.LOG,
     suppress: Annotated[
         list[str] | None,
@@ -63,23 +73,33 @@ def analyze(  # noqa: PLR0913, PLR0917 - one parameter for each option
     explain: Annotated[  # noqa: FBT002 - a flag of the command line is a boolean
         bool, typer.Option("--explain", help="Say below each finding what to do about it.")
     ] = False,
+    server: ServerUrl = DEFAULT,
+    token: Token = None,
+    token_file: TokenFile = None,
 ) -> None:
-    """Tell what is wrong with manifests, and what of them cannot take effect.
+    """Tell what is wrong with manifests, or with those a server has; and what has no effect.
 
-    Exit code 0; 2 for unusable arguments or settings; with the format 'log' 79 when a finding
-    reaches the failure threshold.
+    Exit code 0; 1 when the server cannot tell; 2 for unusable arguments or settings; with the
+    format 'log' 79 when a finding reaches the failure threshold.
 
     Example: istiod-lite analyze examples/bookinfo -S 'IL0103=*' --failure-threshold Warning
     """
+    if all_namespaces and namespace is not None:
+        raise typer.BadParameter("give either --namespace or --all-namespaces")
     try:
         suppressions = tuple(map(read_suppression, suppress or ()))
-        problems = _problems(paths)
+        found = Found(_problems(paths)) if paths else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if found is None:
+        with answered(server, token, token_file) as asked:
+            found = server_problems(asked)
+    problems = found.problems
     if namespace is not None:
         problems = tuple(each for each in problems if is_in_namespace(each, namespace))
+    findings = analyse(problems, suppressions=suppressions, explain=found.explain)
     print_findings(
-        _told(problems, suppressions, output_threshold),
+        tuple(each for each in findings if each.level.rank >= output_threshold.rank),
         output=output,
         failure_threshold=failure_threshold,
         explains=explain,
@@ -95,13 +115,13 @@ def print_findings(
         typer.Exit: with 79, when the format is for people and one reaches the threshold.
     """
     if output is not Output.LOG:
-        typer.echo(_text([_document(each) for each in findings], output))
+        print_document([_document(each) for each in findings], Format(output.value))
         return
     if not findings:
         typer.echo("✔ Nothing found.", err=True)
     console = Console(soft_wrap=True, highlight=False)
     for finding in findings:
-        line = Text(str(finding))
+        line = Text(one_line(str(finding)))
         line.stylize(_STYLES[finding.level], 0, len(finding.level))
         console.print(line)
         if explains:
@@ -121,13 +141,6 @@ def _problems(paths: list[Path]) -> tuple[Problem, ...]:
     return (*loaded.problems, *compiled.problems)
 
 
-def _told(
-    problems: tuple[Problem, ...], suppressions: tuple[Suppression, ...], threshold: Level
-) -> tuple[Finding, ...]:
-    findings = analyse(problems, suppressions=suppressions)
-    return tuple(each for each in findings if each.level.rank >= threshold.rank)
-
-
 def _document(finding: Finding) -> dict[str, Any]:
     return {
         "level": finding.level.value,
@@ -139,12 +152,3 @@ def _document(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "advice": finding.advice,
     }
-
-
-def _text(document: list[dict[str, Any]], output: Output) -> str:
-    """Return the document as ASCII, so that the bytes do not depend on the locale."""
-    if output is Output.JSON:
-        return json.dumps(document, indent=4)
-    import yaml
-
-    return yaml.safe_dump(document, sort_keys=False).rstrip("\n")

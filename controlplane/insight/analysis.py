@@ -3,13 +3,13 @@
 Pure: where problems come from (a folder, a server) and how they are printed is the caller's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-from controlplane.insight.explanations import explanation_of
+from controlplane.insight.explanations import Explanation, explanation_of
 from controlplane.model.names import ObjectReference
 from controlplane.model.problem import Problem, Severity
 
@@ -85,11 +85,17 @@ def read_suppression(text: str) -> Suppression:
 
 
 def analyse(
-    problems: Iterable[Problem], *, suppressions: Iterable[Suppression] = ()
+    problems: Iterable[Problem],
+    *,
+    suppressions: Iterable[Suppression] = (),
+    explain: Callable[[str], Explanation] = explanation_of,
 ) -> tuple[Finding, ...]:
-    """Return the findings, the worst first, then by object and place."""
+    """Return the findings, the worst first, then by object and place.
+
+    ``explain`` says what a code means; a server of another version may know more of them.
+    """
     held = tuple(suppressions)
-    found = {_finding(problem) for problem in problems}
+    found = {_finding(problem, explain(problem.code)) for problem in problems}
     told = (each for each in found if not any(rule.covers(each) for rule in held))
     return tuple(sorted(told, key=_order))
 
@@ -104,8 +110,7 @@ def is_in_namespace(problem: Problem, namespace: str) -> bool:
     return held == namespace
 
 
-def _finding(problem: Problem) -> Finding:
-    explanation = explanation_of(problem.code)
+def _finding(problem: Problem, explanation: Explanation) -> Finding:
     place = problem.file or ""
     return Finding(
         level=_LEVELS[problem.severity],
