@@ -227,7 +227,7 @@ async def test_a_kubeconfig_that_is_none_is_no_start(api: KubernetesApi, tmp_pat
 
 async def test_a_lease_that_two_could_hold_is_no_start(api: KubernetesApi, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="settings of the Lease"):
-        await Process(cluster_settings(tmp_path, api, lease_deadline=2.0)).run()
+        await Process(cluster_settings(tmp_path, api, lease_deadline=20.0)).run()
 
 
 async def test_a_process_that_cannot_start_gives_up_its_lead(
