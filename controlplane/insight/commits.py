@@ -170,6 +170,13 @@ class CommitLog:
                 return None
         return self._versions.get(reference, self._older_versions)
 
+    def knows(self, reference: ObjectReference) -> bool:
+        """Return whether an object's arrival, or its removal, is still remembered by name."""
+        batches = (self._pending, self._current)
+        return reference in self._versions or any(
+            batch is not None and reference in batch.objects for batch in batches
+        )
+
     def elapsed(self, number: int) -> float | None:
         """Return the seconds since the first cause of a commit was received; None if forgotten.
 

@@ -36,6 +36,10 @@ class CommitReader(Protocol):
         """Return one commit."""
         ...
 
+    def knows(self, reference: ObjectReference) -> bool:
+        """Return whether an object has come or gone not long ago."""
+        ...
+
     async def recent(self, limit: int, before: int | None = None) -> tuple[CommitRecord, ...]:
         """Return the newest commits, newest first."""
         ...
@@ -98,6 +102,7 @@ class Commits:
 
         Raises:
             NotAllowedError: the object is of a namespace that the viewer may not see.
+            NotFoundError: there is no such object: of one that never was everybody has everything.
             NotKnownHereError: nobody follows commits here.
         """
         reader = self._known()
@@ -111,6 +116,8 @@ class Commits:
                     f"{reference} is not of the namespace {viewer.namespace}, which is all that "
                     f"{viewer.name} may see"
                 )
+            if self._ground.origins(reference) is None and not reader.knows(reference):
+                raise NotFoundError(f"there is no {reference}, and none went lately")
             waited = await reader.wait_for_object(reference, seconds=request.seconds, who=who)
         else:
             number = self._ground.catalog.commit if request.commit is None else request.commit

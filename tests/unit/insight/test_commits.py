@@ -349,3 +349,13 @@ async def test_a_forgotten_commit_can_be_waited_for() -> None:
     assert not waiting.done()
     stream.accepted(2, 1.0)
     assert (await ended(rig, waiting, 0.1)).is_converged
+
+
+async def test_what_came_or_went_lately_is_known_by_name() -> None:
+    rig = Rig()
+    assert not rig.log.knows(POD)
+    rig.log.arrived(POD, is_removal=True)
+    assert rig.log.knows(POD)
+    rig.commit()
+    assert rig.log.knows(POD)
+    assert not rig.log.knows(OTHER)
