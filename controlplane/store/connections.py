@@ -1,12 +1,13 @@
 """The fleet in the database: this replica's connections go in, those of all replicas come out.
 
-Every few seconds a replica writes what changed about its connections, and that it is alive. Rows of
-a replica that has not been heard of for a while are not shown, and removed later. Rules:
+Every few seconds a replica writes what changed about its connections, more often that it is alive.
+Rows of a replica that has not been heard of for a while are not shown, and removed later. Rules:
 docs/protocol/fleet.md FL-10 to FL-15.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,6 +30,9 @@ _SLICE: Final = 32
 _FORGOTTEN_AFTER: Final = 40
 """Times ``stale_after``: then the rows of a replica are removed."""
 
+_TOLD_OF: Final = 4
+"""Times ``stale_after``: so long it is said that a replica is silent."""
+
 _log = structlog.get_logger()
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Connection).decode
@@ -36,11 +40,18 @@ _decode: Final = msgspec.json.Decoder(Connection).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
-    """Seconds: how often is written, how long a silent replica is shown, how old an answer is."""
+    """Seconds between things written and read, and of silence.
+
+    ``write_every`` is for what changed, ``beat_every`` for the sign of life. A replica that gives
+    none for ``silent_after`` is gone: a second or two after that every other one shows it so. While
+    the database is away nobody can give any: what was read before is shown for ``stale_after``.
+    """
 
     write_every: float = 3.0
+    beat_every: float = 1.0
+    silent_after: float = 3.5
     stale_after: float = 15.0
-    read_every: float = 1.0
+    read_every: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +66,8 @@ class ReplicaSeen:
 class FleetView:
     """Connections of all replicas, this one's as they are now and first.
 
-    ``replicas`` are the others. ``trouble`` says, in words, why connections of others may be
-    missing or old; "" when they are not.
+    ``replicas`` are the others that give signs of life. ``trouble`` says, in words, why connections
+    of others may be missing or old; "" when they are not.
     """
 
     connections: tuple[Connection, ...]
@@ -93,7 +104,12 @@ class ConnectionTable:
         """Write what ``current`` tells, every few seconds, until cancelled."""
         while True:
             await self.write(current())
-            await self._clock.sleep(self._settings.write_every)
+            written_at = self._clock.monotonic()
+            while True:
+                await self._clock.sleep(self._settings.beat_every)
+                if self._clock.monotonic() - written_at >= self._settings.write_every:
+                    break
+                await self._beat()
 
     async def write(self, connections: Iterable[Connection]) -> int:
         """Make the rows of this replica equal to ``connections``; return how many had to change.
@@ -127,6 +143,21 @@ class ConnectionTable:
         self._written, self._written_at = current, began
         return len(changed) + len(gone)
 
+    async def _beat(self) -> None:
+        """Write that this replica is alive; what a database that is away means, ``write`` says."""
+        if self._written is None:
+            return
+        with suppress(DatabaseError):
+            async with self._database.writing() as transaction:
+                await transaction.execute(self._alive(self._clock.now()))
+
+    def _alive(self, now: datetime) -> Any:
+        insert: Any = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        alive = insert(fleet_replica).values(replica_id=self._replica, seen_at=now)
+        return alive.on_conflict_do_update(
+            index_elements=[fleet_replica.c.replica_id], set_={"seen_at": now}
+        )
+
     async def everywhere(self, own: Sequence[Connection]) -> FleetView:
         """Return the connections of all replicas; ``own`` are those of this one, from memory."""
         async with self._reading:
@@ -149,7 +180,6 @@ class ConnectionTable:
         upsert = insert(rows).values(
             replica_id=self._replica, number=bindparam("number"), detail=bindparam("detail")
         )
-        alive = insert(fleet_replica).values(replica_id=self._replica, seen_at=now)
         dead = fleet_replica.c.seen_at < now - timedelta(
             seconds=self._settings.stale_after * _FORGOTTEN_AFTER
         )
@@ -172,23 +202,25 @@ class ConnectionTable:
                     delete(rows).where(ours, rows.c.number == bindparam("gone")),
                     [{"gone": number} for number in gone],
                 )
-            await transaction.execute(
-                alive.on_conflict_do_update(
-                    index_elements=[fleet_replica.c.replica_id], set_={"seen_at": now}
-                )
-            )
+            await transaction.execute(self._alive(now))
 
     async def _read(self) -> FleetView:
-        """Return what the others wrote; what was read before, and why, when that is not possible.
-
-        What was read before is shown no longer than its replicas would be.
-        """
+        """Return what the others wrote; what was read before, and why, when that is not possible."""
         now = self._clock.now()
-        oldest = now - timedelta(seconds=self._settings.stale_after)
-        alive = (fleet_replica.c.seen_at >= oldest, fleet_replica.c.replica_id != self._replica)
+        settings = self._settings
+        oldest = now - timedelta(seconds=settings.silent_after)
+        told_of = now - timedelta(seconds=settings.stale_after * _TOLD_OF)
+        other = fleet_replica.c.replica_id != self._replica
+        alive = (other, fleet_replica.c.seen_at >= oldest)
+        recent = (other, fleet_replica.c.seen_at >= told_of)
         try:
             async with self._database.reading() as transaction:
-                replicas = (await transaction.execute(select(fleet_replica).where(*alive))).all()
+                replicas = [
+                    ReplicaSeen(replica=row.replica_id, seen_at=row.seen_at)
+                    for row in await transaction.execute(
+                        select(fleet_replica).where(*recent).order_by(fleet_replica.c.replica_id)
+                    )
+                ]
                 details = (
                     await transaction.execute(
                         select(rows.c.detail)
@@ -198,7 +230,8 @@ class ConnectionTable:
                     )
                 ).all()
         except DatabaseError as error:
-            return _younger(self._others, oldest, str(error))
+            shown = now - timedelta(seconds=settings.stale_after)
+            return _younger(self._others, shown, str(error))
         connections = []
         async for (detail,) in _in_slices(details):
             try:
@@ -206,13 +239,18 @@ class ConnectionTable:
             except msgspec.DecodeError:
                 # A replica of another version writes what this one cannot read.
                 continue
+        troubles = [
+            f"{each.replica} has been silent for {(now - each.seen_at).total_seconds():.0f} seconds"
+            for each in replicas
+            if each.seen_at < oldest
+        ]
         missing = len(details) - len(connections)
+        if missing:
+            troubles.append(f"{missing} connections of other versions are left out")
         return FleetView(
             connections=tuple(connections),
-            replicas=tuple(
-                ReplicaSeen(replica=row.replica_id, seen_at=row.seen_at) for row in replicas
-            ),
-            trouble=f"{missing} connections of other versions are left out" if missing else "",
+            replicas=tuple(each for each in replicas if each.seen_at >= oldest),
+            trouble="; ".join(troubles),
         )
 
 

@@ -138,10 +138,13 @@ async def test_nothing_but_the_sign_of_life_is_written_when_nothing_changed(
 async def test_a_killed_replica_ages_out(database: Database, clock: SteppedClock) -> None:
     killed, alive = a_table(database, clock, "r-1"), a_table(database, clock, "r-2")
     await killed.write([a_connection("r-1", 1)])
-    for seconds in range(0, 20, 5):
-        shown = (await alive.everywhere([])).connections
-        assert len(shown) == (1 if seconds <= 15 else 0)
-        clock.seconds += 5
+    began = clock.seconds
+    for seconds in (0, 3, 4, 5, 60, 61):
+        clock.seconds = began + seconds
+        view = await alive.everywhere([])
+        assert len(view.connections) == len(view.replicas) == (1 if seconds <= 3 else 0)
+        is_told = 3 < seconds <= 60
+        assert view.trouble == (f"r-1 has been silent for {seconds} seconds" if is_told else "")
 
 
 @pytest.mark.refutes("FL-12")
@@ -205,6 +208,7 @@ async def test_an_outage_is_said_once_and_made_up_for(
     with capture_logs() as logs:
         await table.write([a_connection("r-1", 2)])
     assert [each["event"] for each in logs] == ["fleet.written"]
+    await other.write([a_connection("r-2", 1)])
     clock.seconds += 2
     assert [each.number for each in (await other.everywhere([])).connections] == [2]
     assert (await table.everywhere([])).trouble == ""
@@ -265,8 +269,11 @@ async def test_it_writes_by_itself_until_it_is_cancelled(
     table, other = a_table(database, clock, "r-1"), a_table(database, clock, "r-2")
     rounds = 0
 
+    began = clock.seconds
+
     def current() -> list[Connection]:
         nonlocal rounds
+        assert clock.seconds == began + 3 * rounds
         rounds += 1
         if rounds > 3:
             task.cancel()
@@ -277,3 +284,39 @@ async def test_it_writes_by_itself_until_it_is_cancelled(
         await task
     assert rounds == 4
     assert [each.number for each in (await other.everywhere([])).connections] == [3]
+
+
+async def test_between_writing_it_gives_signs_of_life(
+    database: Database, clock: SteppedClock
+) -> None:
+    table = a_table(database, clock, "r-1")
+    seen: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        seen.append((await _seen_at(database) - clock.now()).total_seconds())
+        clock.seconds += seconds
+        if len(seen) == 7:
+            raise asyncio.CancelledError
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    with suppress(asyncio.CancelledError):
+        await table.run(lambda: [a_connection("r-1", 1)])
+    assert seen == [0.0] * 7
+
+
+async def test_a_sign_of_life_that_cannot_be_written_does_no_harm(
+    database: Database, clock: SteppedClock
+) -> None:
+    table = a_table(database, clock, "r-1")
+    await table.write([a_connection("r-1", 1)])
+    table._database = Away()  # type: ignore[assignment]
+    await table._beat()
+    table._database = database
+    assert await table.write([a_connection("r-1", 1)]) == 0
+
+
+async def _seen_at(database: Database) -> datetime:
+    async with database.reading() as transaction:
+        (seen_at,) = (await transaction.execute(select(fleet_replica.c.seen_at))).one()
+    assert isinstance(seen_at, datetime)
+    return seen_at
