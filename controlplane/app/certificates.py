@@ -184,6 +184,11 @@ class Certificates:
             return None
         return bundle_pem(kept.authorities), kept.authorities.state.bundle_version
 
+    @property
+    def trouble(self) -> str:
+        """Return why the authorities cannot be read or moved on just now; "" if all is well."""
+        return "" if self._given is not None else self._kept.authorities.standing.problem
+
     def unfit_reason(self) -> str | None:
         """Return why no certificate can be issued now, in words; None when it can."""
         return None if self._signers.current() is not None else self._signers.unfit_reason()

@@ -5,6 +5,7 @@ about that: what is known stays in force and is served, and since when it is old
 (docs/protocol/replicas.md RP-8 to RP-10).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,14 +53,27 @@ class Readiness:
 
     def details(self) -> list[str]:
         """Return what is worth knowing besides, a sentence each."""
+        authorities = () if self.certificates is None else self._authorities(self.certificates)
         if self.cluster is None:
-            return []
+            return [*authorities]
         writers = self.writers
         return [
+            *authorities,
             leads(self.cluster.leadership, self.cluster.lead),
             *(stale(self.cluster.source.states, self._clock.monotonic())),
             *(() if writers is None else troubled(writers.controllers)),
         ]
+
+    def _authorities(self, certificates: "Certificates") -> Iterator[str]:
+        """Yield what is wrong with them while they go on signing."""
+        if certificates.trouble:
+            yield f"the authorities stay as they are: {certificates.trouble}"
+        configured, issued = self._mesh.configured.trust_domain, certificates.trust_domain
+        if self._mesh.is_complete and configured != issued:
+            yield (
+                f"certificates are issued for trust domain {issued}, but the mesh configuration "
+                f"says {configured}"
+            )
 
     def why_incomplete(self) -> str | None:
         """Return why the mesh is not known whole; None when it is."""

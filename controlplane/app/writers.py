@@ -16,6 +16,7 @@ from controlplane.app.cluster import Cluster
 from controlplane.app.kept import Places
 from controlplane.app.mesh import Mesh
 from controlplane.app.waypoints import discovery_host, waypoint_settings
+from controlplane.authentication.accounts import read_accounts
 from controlplane.clock import Clock
 from controlplane.controllers.address_allocation import AddressAllocation
 from controlplane.controllers.controller import Controller
@@ -27,6 +28,7 @@ from controlplane.controllers.waypoint_deployment import WaypointDeployment
 from controlplane.controllers.webhook_configuration import WebhookConfiguration
 from controlplane.controllers.webhook_probe import WebhookProbe
 from controlplane.model.certificate import BundleTarget
+from controlplane.model.names import Name
 from controlplane.settings import Settings
 
 _AFTER_A_FAULT: Final = 5.0
@@ -90,13 +92,21 @@ class Writers:
         return RootCertificates(
             self._cluster.client,
             lead=self._cluster.lead,
-            namespaces=lambda: self._mesh.namespaces,
+            namespaces=self._namespaces_with_roots,
             roots=self._bundle,
             reports=self._reports,
             cluster=self._settings.cluster_id,
             clock=self._clock,
             draw=random.random,
         )
+
+    def _namespaces_with_roots(self) -> frozenset[str]:
+        """Return those of the mesh, and the ones whose pods verify us whatever is selected."""
+        settings, existing = self._settings, self._mesh.pipeline.inputs.namespaces
+        trusted = read_accounts(settings.trusted_node_accounts).accounts
+        own = {settings.system_namespace, *(account.namespace for account in trusted)}
+        present = {name for name in own if existing.get(Name("", name)) is not None}
+        return self._mesh.namespaces | present
 
     def _build_statuses(self) -> Controller:
         return StatusConditions(

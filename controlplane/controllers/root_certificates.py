@@ -196,6 +196,7 @@ class RootCertificates:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCHED_SECONDS),
         }
+        trouble = ""
         while True:
             if self._lead.seconds_left <= 0:
                 await self._clock.sleep(self._pace.look)
@@ -204,10 +205,14 @@ class RootCertificates:
                 lines = self._client.stream("/api/v1/configmaps", params)
                 async with aclosing(lines):
                     async for line in lines:
+                        trouble = ""
                         if not self.noticed(line) or self._lead.seconds_left <= 0:
                             break
             except ClusterError as error:
-                _log.warning("root-certificates.unwatched", reason=str(error))
+                # Once for an outage, however long it is.
+                if not trouble:
+                    _log.warning("root-certificates.unwatched", reason=str(error))
+                trouble = str(error)
             await self._clock.sleep(self._pace.watch_pause * (1 + self._draw()))
 
     async def _write(self, namespace: str) -> Applied:

@@ -100,8 +100,8 @@ class WebhookConfiguration:
 
     @property
     def troubles(self) -> Mapping[str, Trouble]:
-        """Return what is wrong with the configuration, and with the webhook itself."""
-        if not self._reason:
+        """Return what is wrong with the configuration, and with a webhook that is configured."""
+        if not self._reason or self._is_missing:
             return self._queue.troubles
         silent = Trouble(
             outcome=Outcome.UNAVAILABLE,

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.cluster.errors import ClusterUnavailableError
 from controlplane.controllers.root_certificates import RootCertificates, RootPace, Roots
@@ -249,9 +250,12 @@ async def test_a_broken_watch_is_begun_again() -> None:
     assert not mesh.keeper.noticed(b'{"type": "ERROR", "object": {"metadata": {}, "code": 410}}')
     assert not mesh.keeper.noticed(b"{")
     mesh.cluster.stream = _broken  # type: ignore[method-assign, assignment]
-    async with settled(mesh.keeper.run()) as until:
-        await until(lambda: mesh.clock.slept.count(5.0) >= 3)
-        await until(lambda: len(mesh.data) == 2)
+    with capture_logs() as logs:
+        async with settled(mesh.keeper.run()) as until:
+            await until(lambda: mesh.clock.slept.count(5.0) >= 3)
+            await until(lambda: len(mesh.data) == 2)
+    events = [each["event"] for each in logs]
+    assert events.count("root-certificates.unwatched") == 1
 
 
 async def _broken(at: str, params: Any) -> Any:

@@ -254,6 +254,16 @@ async def test_nothing_of_ours_is_nothing_to_do(entries: list[dict[str, Any]] | 
     assert rig.keeper.troubles == {}
 
 
+async def test_a_webhook_that_nobody_configured_may_be_silent() -> None:
+    rig = Rig(reason="no such host")
+    del rig.cluster.objects[PATH]
+    await rig.rounds(5)
+    assert rig.keeper.troubles == {}
+    rig.write([an_entry()])
+    await rig.rounds()
+    assert set(rig.keeper.troubles) == {"validating webhook"}
+
+
 @pytest.mark.refutes("AD-25")
 async def test_a_configuration_that_comes_is_kept() -> None:
     rig = Rig()
