@@ -205,7 +205,7 @@ class ConnectionTable:
             await transaction.execute(self._alive(now))
 
     async def _read(self) -> FleetView:
-        """Return what the others wrote; what was read before, and why, when that is not possible."""
+        """Return what the others wrote; what was read before, and why, if that is not possible."""
         now = self._clock.now()
         settings = self._settings
         oldest = now - timedelta(seconds=settings.silent_after)
