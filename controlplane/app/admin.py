@@ -11,6 +11,7 @@ from controlplane.admin.admin_token import FILE_NAME, AdminTokenError, load_admi
 from controlplane.admin.api import AdminParts, admin_application, health_application
 from controlplane.admin.debug.documents import DebugDocuments
 from controlplane.admin.mesh_view import Knowledge, MeshView
+from controlplane.admin.page.page import web_page
 from controlplane.admin.reading.certificates import StoredAuthorities, StoredLedger
 from controlplane.app.errors import StartupError
 from controlplane.app.mesh import Mesh
@@ -69,6 +70,7 @@ class AdminSide:
             ),
             admin_token="" if in_cluster else _admin_token(settings),
         )
+        self._page = web_page(self.view, version=version, waiting_for=readiness.waiting_for)
         self._parts = AdminParts(
             version=version,
             waiting_for=readiness.waiting_for,
@@ -77,6 +79,7 @@ class AdminSide:
             view=self.view,
             access=self.access,
             clock=clock,
+            pages=(self._page.routes,),
         )
 
     def application(self) -> "FastAPI":
@@ -86,6 +89,10 @@ class AdminSide:
     def health(self) -> "FastAPI":
         """Return what the health port answers."""
         return health_application(self._parts)
+
+    def end_streams(self) -> None:
+        """Let go of whoever listens, for good: servers wait for open answers before they stop."""
+        self._page.live.close()
 
     def opened(
         self, server: "XdsServer", certificates: "Certificates", fleet: "FleetKeeping"

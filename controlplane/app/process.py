@@ -163,6 +163,7 @@ class Process:
             await stopping
         self._readiness.is_stopping = True
         await self._end(opening, duties)
+        admin_side.end_streams()
         for admin in admins:
             admin.stop()
         await asyncio.gather(*serving)
