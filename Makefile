@@ -70,6 +70,7 @@ LOCK := $(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-
 lock: setup ## resolve the dependencies anew: requirements.lock, and the image's parts of it
 	$(LOCK) --upgrade --extra dev --extra lab -o requirements.lock pyproject.toml
 	$(LOCK) -c requirements.lock -o requirements.runtime.lock pyproject.toml
+	$(LOCK) -c requirements.lock --extra tracing -o requirements.tracing.lock pyproject.toml
 	$(LOCK) -c requirements.lock --only-build-deps --build-deps-for wheel \
 	  -o requirements.build.lock pyproject.toml
 
