@@ -24,8 +24,8 @@
 - name: ISTIOD_LITE_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.database.postgresql.existingSecret }}
-      key: {{ .Values.database.postgresql.key }}
+      name: {{ .Values.database.postgresql.existingSecret | quote }}
+      key: {{ .Values.database.postgresql.key | quote }}
 {{- end }}
 {{- with .Values.revision }}
 - name: REVISION
@@ -36,7 +36,7 @@
 - name: ISTIOD_LITE_DOMAIN_SUFFIX
   value: {{ .Values.domainSuffix | quote }}
 - name: ISTIOD_LITE_CONTROL_PLANE_ACCOUNT
-  value: {{ include "istiod-lite.account" . }}
+  value: {{ include "istiod-lite.account" . | quote }}
 - name: CA_TRUSTED_NODE_ACCOUNTS
   value: {{ join "," .Values.authority.trustedNodeAccounts | quote }}
 - name: TOKEN_AUDIENCES

@@ -22,14 +22,14 @@ app: istiod
 
 {{- define "istiod-lite.own-selector" -}}
 app.kubernetes.io/name: istiod-lite
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "istiod-lite.labels" -}}
 app: istiod
 {{ include "istiod-lite.cluster-labels" . }}
 {{- with .Values.revision }}
-istio.io/rev: {{ . }}
+istio.io/rev: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

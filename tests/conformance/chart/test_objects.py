@@ -1,5 +1,6 @@
 """What the chart installs: pods that nobody captures, and settings that exist."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.reading import read_object
 from controlplane.settings import Settings
 from tests.support.chart import (
+    CASES,
     CHART,
     NAMESPACE,
     Json,
@@ -236,3 +238,33 @@ def test_an_istiod_takes_nothing_of_ours_for_its_own(case: str) -> None:
         assert not {"app", "istio", "istio.io/rev"} & each["metadata"]["labels"].keys()
     labels = pod(case)["metadata"]["labels"]
     assert labels.get("istio.io/rev", "") == environment(case).get("REVISION", "")
+
+
+@pytest.mark.parametrize("case", cases())
+def test_names_and_labels_are_texts_and_no_key_is_there_twice(case: str) -> None:
+    text = (CASES / "expected" / f"{case}.yaml").read_text()
+    for document in yaml.load_all(text, Loader=_Once):
+        for metadata in _metadata(document):
+            texts = [metadata.get("name", ""), *(metadata.get("labels") or {}).values()]
+            texts += (metadata.get("annotations") or {}).values()
+            assert [each for each in texts if not isinstance(each, str)] == []
+
+
+class _Once(yaml.SafeLoader):
+    """Refuses an object with a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), node.start_mark
+        return super().construct_mapping(node, deep)
+
+
+def _metadata(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        if isinstance(value.get("metadata"), dict):
+            yield value["metadata"]
+        for below in value.values():
+            yield from _metadata(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _metadata(below)
