@@ -85,10 +85,12 @@ class KindReceiver:
         self._became_synced()
 
     def unreadable(self, reason: str) -> None:
-        """Learn that the kind is there in no version that is read; what is known stays."""
+        """Learn that the kind is there in no version that is read; what is known stays.
+
+        What was never read is not known to be empty: a mesh without its policies is an open one.
+        """
         self._watched = None
         self._troubled("kubernetes.unknown-version", reason)
-        self._became_synced()
 
     def awaited(self) -> None:
         """Learn that the kind is defined, and not served yet; what is known stays."""

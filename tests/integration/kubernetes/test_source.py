@@ -347,6 +347,24 @@ async def test_a_kind_is_read_in_a_known_version_or_is_a_problem() -> None:
         await world.sink.until(lambda sink: len(sink.objects) == 2)
 
 
+@pytest.mark.proves("KS-11", "KS-16")
+async def test_nothing_is_synced_without_a_kind_that_is_there_in_unknown_versions_only() -> None:
+    def define(api: KubernetesApi, *versions: str) -> None:
+        definition = a_definition("security.istio.io", versions, "AuthorizationPolicy", POLICIES)
+        api.objects.write(DEFINITIONS, POLICIES_DEFINITION, definition)
+
+    async with running(
+        policy("p"), prepare=lambda api: define(api, "v9"), is_synced=False
+    ) as world:
+        await world.codes("kubernetes.unknown-version")
+        await world.sink.until(lambda _: world.state("Pod").is_synced)
+        assert not world.state("AuthorizationPolicy").is_synced
+        assert world.sink.synced_times == 0
+        define(world.api, "v1")
+        await world.sink.until(lambda sink: sink.synced_times == 1)
+        assert world.sink.names() == ["AuthorizationPolicy default/p"]
+
+
 @pytest.mark.proves("KS-12")
 async def test_an_outage_keeps_everything_and_says_so() -> None:
     async with running(pod("a"), policy("p")) as world:
