@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import RouteContext, iter_route_contexts
 
 from controlplane.admin.mesh_view import require_whole_mesh
 from controlplane.admin.viewer import Viewer
@@ -42,9 +42,10 @@ WholeMeshViewer = Annotated[Viewer, Depends(whole_mesh_viewer)]
 OPEN: Final = Depends(open_to_all)
 
 
-def rule_of(route: APIRoute) -> str | None:
+def rule_of(route: RouteContext) -> str | None:
     """Return the rule that a route declares: open, viewer or whole mesh; None for none."""
-    calls = set(_calls(route.dependant))
+    dependant = getattr(route, "dependant", None)
+    calls = set() if dependant is None else set(_calls(dependant))
     if whole_mesh_viewer in calls:
         return "whole mesh"
     if viewer_of in calls:
@@ -54,11 +55,8 @@ def rule_of(route: APIRoute) -> str | None:
 
 def open_paths(application: FastAPI) -> frozenset[str]:
     """Return the paths of routes that are for anybody."""
-    return frozenset(
-        route.path
-        for route in application.routes
-        if isinstance(route, APIRoute) and rule_of(route) == "open"
-    )
+    routes = iter_route_contexts(application.routes)
+    return frozenset(route.path for route in routes if route.path and rule_of(route) == "open")
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -24,6 +24,7 @@ from controlplane.insight.sync import connection_verdict, sync_verdict
 from controlplane.model.connection import Connection, TypeProgress
 
 _SLICE: Final = 64
+_UNTOLD: Final = "something was refused, of other namespaces perhaps"
 
 
 class Connections:
@@ -154,6 +155,7 @@ class Connections:
 
     def _type(self, viewer: Viewer, progress: TypeProgress, now: datetime) -> TypeValue:
         verdict = sync_verdict(progress, now)
+        rejected = self.rejected(viewer, progress.type_url, progress.rejected)
         return TypeValue(
             type_url=progress.type_url,
             short=short_type(progress.type_url),
@@ -173,9 +175,9 @@ class Connections:
             behind_since=progress.behind_since,
             in_flight=progress.is_in_flight,
             held=progress.held,
-            last_error=progress.last_error if viewer.sees_all or not progress.rejected else "",
+            last_error=_told_error(viewer, progress, rejected),
             last_error_at=progress.last_error_at,
-            rejected=self.rejected(viewer, progress.type_url, progress.rejected),
+            rejected=rejected,
         )
 
     def _in_order(self, now: FleetNow) -> list[Connection]:
@@ -188,6 +190,14 @@ def visible(viewer: Viewer, connection: Connection) -> bool:
     """Return whether the viewer may see a connection: by who was authenticated, if anybody was."""
     authenticated = connection.identity.partition("/")[0]
     return viewer.may_see(authenticated or connection.namespace)
+
+
+def _told_error(
+    viewer: Viewer, progress: TypeProgress, rejected: tuple[RejectedResource, ...]
+) -> str:
+    """Return what a client said, unless it may have named what the viewer may not see."""
+    is_told = viewer.sees_all or (bool(rejected) and len(rejected) == len(progress.rejected))
+    return progress.last_error if is_told or not progress.last_error else _UNTOLD
 
 
 def _place(connection: Connection) -> tuple[str, str, int]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 
 from controlplane.admin.limits import AdminLimits
 from controlplane.admin.mesh_view import MeshView
@@ -48,8 +48,8 @@ def described(application: FastAPI, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of the API's routes."""
     routes = [
         route
-        for route in application.routes
-        if isinstance(route, APIRoute) and route.path.startswith(f"{PREFIX}/")
+        for route in iter_route_contexts(application.routes)
+        if route.path is not None and route.path.startswith(f"{PREFIX}/")
     ]
     document = get_openapi(
         title="istiod-lite",

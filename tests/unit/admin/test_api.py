@@ -1,7 +1,7 @@
 import httpx
 from fastapi import FastAPI
 
-from controlplane.admin.api import admin_application
+from controlplane.admin.api import AdminParts, admin_application
 from controlplane.metrics import Metrics
 
 JSON = "text/html;q=0.9, application/json; q=0.5"
@@ -9,10 +9,12 @@ JSON = "text/html;q=0.9, application/json; q=0.5"
 
 def _application(reasons: list[str]) -> FastAPI:
     return admin_application(
-        version="1.2.3",
-        waiting_for=lambda: reasons,
-        registry=Metrics("1.2.3").registry,
-        details=lambda: ["replica b leads"],
+        AdminParts(
+            version="1.2.3",
+            waiting_for=lambda: reasons,
+            registry=Metrics("1.2.3").registry,
+            details=lambda: ["replica b leads"],
+        )
     )
 
 
