@@ -13,6 +13,7 @@ from controlplane.admin.debug.documents import DebugDocuments
 from controlplane.admin.mesh_view import Knowledge, MeshView
 from controlplane.admin.page.page import web_page
 from controlplane.admin.reading.certificates import StoredAuthorities, StoredLedger
+from controlplane.app.debug_answers import StreamAnswers
 from controlplane.app.errors import StartupError
 from controlplane.app.mesh import Mesh
 from controlplane.app.readiness import Readiness
@@ -104,6 +105,15 @@ class AdminSide:
         known.ledger = StoredLedger(certificates.database)
         if certificates.given is None:
             known.authorities = StoredAuthorities(certificates.journal, certificates.trust_domain)
+        server.answer_debug(
+            StreamAnswers(
+                self.debug,
+                known.clock,
+                replica=self._settings.replica_id,
+                version=self._parts.version,
+                root_namespaces=frozenset({self._settings.system_namespace}),
+            )
+        )
         self.access.authenticate_with(certificates.authenticator_for(audiences_of(self._settings)))
 
 

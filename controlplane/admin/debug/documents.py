@@ -21,6 +21,7 @@ from controlplane.encode.document import protobuf_json
 from controlplane.encode.resource import Resource
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.mesh.inputs import MESH
+from controlplane.model.connection import Connection
 from controlplane.model.network import text_from_address
 from controlplane.model.service import Service
 from controlplane.model.workload import Workload, WorkloadStatus
@@ -91,6 +92,10 @@ class DebugDocuments:
         if proxy and not picked:
             raise NotFoundError(f"no replica has a client whose name contains {proxy[:200]!r}")
         return picked
+
+    async def connected(self) -> tuple[Connection, ...]:
+        """Return the connections of every replica, whoever may see them."""
+        return await self._view.connections.everybody()
 
     async def _syncz(self, viewer: Viewer, parameters: Parameters) -> Pieces:
         clients = await self.clients(viewer, parameters)
