@@ -45,7 +45,7 @@ def analyze(  # noqa: PLR0913, PLR0917 - one parameter for each option
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH]...",
+            metavar="PATH",
             exists=True,
             help="Manifest files and folders. Without any a running server is asked.",
         ),

@@ -14,7 +14,7 @@ from controlplane.cli.tables import one_line, print_table
 
 def proxy_status(  # noqa: PLR0913, PLR0917 - one parameter for each option
     proxy: Annotated[
-        str | None, typer.Argument(metavar="[PROXY]", help="One proxy: pod or pod.namespace.")
+        str | None, typer.Argument(metavar="PROXY", help="One proxy: pod or pod.namespace.")
     ] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Only proxies of this namespace.")

@@ -135,7 +135,7 @@ class Server:
             ) from error
         except httpx.TimeoutException as error:
             raise CommandError(f"{where} does not answer in time") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CommandError(f"{where} cannot be asked: {error}") from error
         self._tell_time(response)
         if response.is_success:

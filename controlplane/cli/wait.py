@@ -26,7 +26,9 @@ from controlplane.cli.waiting import (
 )
 from controlplane.manifests.decoding import KINDS
 
-_DURATION: Final = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,3})?)s?)?")
+_DURATION: Final = re.compile(
+    r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,3})?)s?)?", re.ASCII
+)
 _HEADER: Final = ("NAME", "NODE", "WHY")
 _KINDS: Final = {row.kind.lower(): row for row in KINDS.values()}
 
@@ -39,10 +41,10 @@ class Goal(StrEnum):
 
 def wait(  # noqa: PLR0913, PLR0917 - one parameter for each option
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="Kind of an object, such as Service.")
+        str | None, typer.Argument(metavar="KIND", help="Kind of an object, such as Service.")
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME.NAMESPACE]", help="Its name and namespace.")
+        str | None, typer.Argument(metavar="NAME.NAMESPACE", help="Its name and namespace.")
     ] = None,
     goal: Annotated[
         Goal, typer.Option("--for", help="What to wait for: that everybody has acknowledged it.")
@@ -83,7 +85,7 @@ def wait(  # noqa: PLR0913, PLR0917 - one parameter for each option
         )
         others = 0 if wanted.nodes else others_connected(asked)
     if output.is_table:
-        _print(outcome, timeout)
+        _print(outcome, seconds)
     else:
         absent = [each._asdict() for each in outcome.absent]
         print_document(
@@ -152,7 +154,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         shown.stop()
 
 
-def _print(outcome: Outcome, timeout: str) -> None:
+def _print(outcome: Outcome, seconds: float) -> None:
     """Say how waiting has ended, and who is missing."""
     answer, progress = outcome.answer, outcome.answer.progress
     commit = "the object" if answer.commit is None else f"commit {answer.commit}"
@@ -160,9 +162,11 @@ def _print(outcome: Outcome, timeout: str) -> None:
         has = "has" if progress.concerned == 1 else "have"
         typer.echo(f"✔ {commit} is everywhere: {progress.concerned} concerned, all {has} it")
         return
-    why = answer.reason or f"{len(outcome.absent)} nodes are not there"
-    when = "and will not be" if progress.refused else f"after {timeout}"
-    typer.echo(f"istiod-lite: {commit} is not everywhere {when}: {one_line(why)}", err=True)
+    why = answer.reason or f"{len(outcome.absent)} of the nodes are not there"
+    typer.echo(
+        f"istiod-lite: {commit} is not everywhere after {seconds:g} seconds: {one_line(why)}",
+        err=True,
+    )
     rows = _missing(outcome)
     if rows:
         print_table(_HEADER, rows)

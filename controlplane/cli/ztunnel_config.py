@@ -1,6 +1,7 @@
 """``istiod-lite ztunnel-config``: what a node's ztunnel is sent, or what one says it has."""
 
 import ipaddress
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ _Part = TypeVar("_Part", Workload, Service, Policy)
 
 Proxy = Annotated[
     str | None,
-    typer.Argument(metavar="[ZTUNNEL]", help="Proxy whose node is meant: pod or pod.namespace."),
+    typer.Argument(metavar="ZTUNNEL", help="Proxy whose node is meant: pod or pod.namespace."),
 ]
 Node = Annotated[
     str | None, typer.Option("--node", help="Node. Default: the first that is connected.")
@@ -44,9 +45,6 @@ File = Annotated[
     typer.Option(
         "--file",
         "-f",
-        exists=True,
-        dir_okay=False,
-        allow_dash=True,
         help="Read a dump from this file, - for standard input, instead of asking the server.",
     ),
 ]
@@ -264,7 +262,7 @@ for _command, _names in _ALIASES:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error}") from error
 
