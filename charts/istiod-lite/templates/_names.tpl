@@ -56,3 +56,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "istiod-lite.claim" -}}
 {{ .Values.database.sqlite.persistence.existingClaim | default (printf "%s-data" (include "istiod-lite.name" .)) }}
 {{- end -}}
+
+{{- define "istiod-lite.container-security" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+privileged: false
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}

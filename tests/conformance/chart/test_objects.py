@@ -102,15 +102,16 @@ def test_pods_give_up_every_privilege(case: str) -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container(case)["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "privileged": False,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
+    for each in (container(case), *spec.get("initContainers", ())):
+        assert each["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "privileged": False,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     kinds = {kind for each in spec["volumes"] for kind in each if kind != "name"}
     assert kinds <= {"emptyDir", "secret", "persistentVolumeClaim"}
     assert {"cpu", "memory"} <= container(case)["resources"]["requests"].keys()
@@ -158,6 +159,15 @@ def test_more_replicas_stand_apart_and_go_one_after_another() -> None:
     assert only("ha-postgres", "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert "replicas" not in only("ha-postgres", "Deployment")["spec"]
     assert of_kind("default", "PodDisruptionBudget") == []
+
+
+def test_a_shared_database_has_its_schema_before_a_replica_starts() -> None:
+    (first,) = pod("ha-postgres")["spec"]["initContainers"]
+    assert first["args"] == ["db", "upgrade"]
+    served = container("ha-postgres")
+    for field in ("image", "env", "securityContext"):
+        assert first[field] == served[field]
+    assert "initContainers" not in pod("default")["spec"]
 
 
 def test_a_claim_is_one_pods_at_a_time_and_outlives_the_release() -> None:
