@@ -115,6 +115,7 @@ class RootCertificates:
         self._version = -1
         self._resynced_at: float | None = None
         self._is_agreed = False
+        self._is_unreported = False
         self._gone: set[str] = set()
         self._rewrites: Counter[str] = Counter()
         self._told: dict[str, tuple[int, str]] = {}
@@ -276,7 +277,12 @@ class RootCertificates:
                 if self._to_tell.get(namespace) is report:
                     del self._to_tell[namespace]
         except StoreError as error:
-            _log.warning("root-certificates.unreported", reason=str(error))
+            # Once for an outage, however long it is.
+            if not self._is_unreported:
+                _log.warning("root-certificates.unreported", reason=str(error))
+            self._is_unreported = True
+        else:
+            self._is_unreported = False
 
     async def _agree(self) -> None:
         """Forget places that were noted before and are none any more: a new root waits for all."""

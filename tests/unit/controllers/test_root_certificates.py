@@ -161,11 +161,14 @@ async def test_what_cannot_be_written_is_reported_with_its_reason() -> None:
 async def test_a_report_that_fails_is_made_later() -> None:
     mesh = Mesh()
     mesh.reported.is_away = True
-    async with settled(mesh.keeper.run()) as until:
-        await until(lambda: len(mesh.data) == 2)
-        await until(lambda: len(mesh.clock.slept) > 20)
-        mesh.reported.is_away = False
-        await until(lambda: mesh.versions() == {"shop": 3, "kube-system": 3})
+    with capture_logs() as logs:
+        async with settled(mesh.keeper.run()) as until:
+            await until(lambda: len(mesh.data) == 2)
+            await until(lambda: len(mesh.clock.slept) > 20)
+            mesh.reported.is_away = False
+            await until(lambda: mesh.versions() == {"shop": 3, "kube-system": 3})
+    events = [each["event"] for each in logs]
+    assert events.count("root-certificates.unreported") == 1
 
 
 @pytest.mark.proves("RC-5")
