@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from tests.bench import build, certificates, change, cluster, fan_out, first_sync
+from tests.bench import admin, build, certificates, change, cluster, fan_out, first_sync
 from tests.bench.measure import machine, rounded
 from tests.bench.mesh import Sizes
 
@@ -39,6 +39,7 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
             "certificates/rate": partial(certificates.rate, seconds=1),
             "certificates/burst": partial(certificates.burst, nodes=40),
             "certificates/hostile": partial(certificates.hostile, times=16),
+            "admin": partial(admin.run, small=True),
         }
     return {
         "build/10000": partial(build.run, pods_wanted=10_000, small=False),
@@ -56,6 +57,7 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
         "certificates/rate": partial(certificates.rate, seconds=10),
         "certificates/burst": partial(certificates.burst, nodes=1_000),
         "certificates/hostile": partial(certificates.hostile, times=64),
+        "admin": partial(admin.run, small=False),
     }
 
 

@@ -27,7 +27,7 @@ _PAUSE = 0.15
 _LIMIT = 30.0
 
 
-class _Countdown:
+class Countdown:
     """Wakes who waits when a number of acknowledgements has come in."""
 
     def __init__(self) -> None:
@@ -35,15 +35,18 @@ class _Countdown:
         self._done = asyncio.Event()
 
     def expect(self, count: int) -> None:
+        """Start over: ``count`` are to come."""
         self._remaining = count
         self._done.clear()
 
     def count(self) -> None:
+        """Note that one came in."""
         self._remaining -= 1
         if self._remaining == 0:
             self._done.set()
 
     async def reached(self) -> None:
+        """Wait until all have come in; TimeoutError when that takes too long."""
         async with asyncio.timeout(_LIMIT):
             await self._done.wait()
 
@@ -78,7 +81,7 @@ async def _measured(
     from tests.bench.mesh import a_pod
     from tests.bench.serving_certificate import make_serving_certificate
 
-    countdown = _Countdown()
+    countdown = Countdown()
 
     class Counting(SilentObserver):
         def acknowledged(self, client: int, type_url: str, commit: int, seconds: float) -> None:
@@ -94,7 +97,7 @@ async def _measured(
     before = resident()
     clients = sum(shares)
     countdown.expect(clients)
-    connected = await _connect(loads, shares, port, pair.root_file)
+    connected = await connect(loads, shares, port, pair.root_file)
     await countdown.reached()
 
     def change(number: int) -> str:
@@ -104,7 +107,7 @@ async def _measured(
         return str(built.catalog.commit)
 
     try:
-        result = await _rounds(change, countdown, loads, clients, rounds)
+        result = await rounds_of(change, countdown, loads, clients, rounds)
         result["kb_per_client"] = (resident() - before) * 1e3 / clients
         result["connect_seconds"] = connected
         idle = time.process_time()
@@ -129,7 +132,7 @@ async def _floor(
     from controlplane.xds.server import SERVICE
     from tests.bench.serving_certificate import make_serving_certificate
 
-    countdown = _Countdown()
+    countdown = Countdown()
     message = b""
     waiting: list[asyncio.Future[bytes]] = []
 
@@ -176,9 +179,9 @@ async def _floor(
     try:
         clients = sum(shares)
         countdown.expect(clients)
-        await _connect(loads, shares, port, pair.root_file)
+        await connect(loads, shares, port, pair.root_file)
         await countdown.reached()
-        result = await _rounds(change, countdown, loads, clients, rounds)
+        result = await rounds_of(change, countdown, loads, clients, rounds)
         for load in loads:
             await load.order(quit=True)
         return result
@@ -186,9 +189,10 @@ async def _floor(
         await server.stop(0)
 
 
-async def _connect(
+async def connect(
     loads: Sequence[LoadProcess], shares: Sequence[int], port: int, root: Path
 ) -> float:
+    """Have each process open its share of connections; return the seconds that took."""
     started = time.monotonic()
     orders: list[Awaitable[dict[str, Any]]] = [
         load.order(connect=port, root=str(root), clients=share, resume=False)
@@ -198,9 +202,9 @@ async def _connect(
     return time.monotonic() - started
 
 
-async def _rounds(
+async def rounds_of(
     change: Callable[[int], str],
-    countdown: _Countdown,
+    countdown: Countdown,
     loads: Sequence[LoadProcess],
     clients: int,
     rounds: int,
