@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from controlplane.admin.errors import AdminError, BadCursorError, NotAllowedError, NotKnownHereError
+from controlplane.admin.errors import AdminError, BadCursorError, NotAllowedError
 from controlplane.admin.page.rendering import Renderer
 from controlplane.store.errors import StoreError
 
@@ -25,23 +25,27 @@ def page_route(renderer: Renderer) -> type[APIRoute]:
             async def answer(request: Request) -> Response:
                 try:
                     return await handler(request)
-                except BadCursorError:
-                    return _error(renderer, 400, "This place in the list is no longer known.")
-                except NotAllowedError as error:
-                    return _error(renderer, 403, str(error))
-                except NotKnownHereError as error:
-                    return _error(renderer, 404, str(error))
-                except AdminError as error:
-                    return _error(renderer, 404, str(error))
-                except StoreError as error:
-                    return _error(renderer, 503, f"The database does not answer: {error}")
-                except RequestValidationError as error:
-                    where = ".".join(map(str, error.errors()[0]["loc"][1:]))
-                    return _error(renderer, 422, f"What was asked for is not understood: {where}.")
+                except (AdminError, StoreError, RequestValidationError) as error:
+                    return _answer(renderer, error)
 
             return answer
 
     return PageRoute
+
+
+def _answer(renderer: Renderer, error: Exception) -> Response:
+    match error:
+        case BadCursorError():
+            return _error(renderer, 400, "This place in the list is no longer known.")
+        case NotAllowedError():
+            return _error(renderer, 403, str(error))
+        case RequestValidationError():
+            where = ".".join(map(str, error.errors()[0]["loc"][1:]))
+            return _error(renderer, 422, f"What was asked for is not understood: {where}.")
+        case StoreError():
+            return _error(renderer, 503, f"The database does not answer: {error}")
+        case _:
+            return _error(renderer, 404, str(error))
 
 
 def _error(renderer: Renderer, status: int, sentence: str) -> Response:

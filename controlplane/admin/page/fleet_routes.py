@@ -35,7 +35,9 @@ def fleet_routes(
     async def show_overview(viewer: ViewerOf) -> Response:
         """Show health, what is wrong first."""
         found = await overview(view, viewer, waiting_for)
-        return renderer.page("overview.html", viewer=viewer, found=found, is_ready=not waiting_for())
+        return renderer.page(
+            "overview.html", viewer=viewer, found=found, is_ready=not waiting_for()
+        )
 
     @routes.get("/connections")
     async def show_connections(

@@ -94,7 +94,7 @@ class Live:
             await self._clock.sleep(_EVERY)
             try:
                 seen = await self._look()
-            except Exception:  # whatever it is, the next look may succeed
+            except Exception:  # noqa: BLE001 - whatever it is, the next look may succeed
                 _log.exception("page.unwatched")
                 seen = self._seen
             if seen != self._seen:

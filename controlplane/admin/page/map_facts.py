@@ -75,7 +75,7 @@ async def map_facts(view: MeshView, viewer: Viewer, namespace: str = "") -> MapF
     found = _Found()
     for service in page.items:
         await _add(view, viewer, service, shared, found)
-    boxes, flows = _drawn(found, waypoints.items, viewer)
+    boxes, flows = _drawn(found, waypoints.items)
     return MapFacts(
         services=tuple(found.services),
         waypoints=waypoints.items,
@@ -157,7 +157,7 @@ def _tone(service: ServiceValue) -> str:
 
 
 def _drawn(
-    found: _Found, waypoints: Iterable[WaypointValue], viewer: Viewer
+    found: _Found, waypoints: Iterable[WaypointValue]
 ) -> tuple[tuple[Box, ...], tuple[Flow, ...]]:
     boxes = {each.key: _service_box(each) for each in found.services}
     through = {each.address: f"waypoint {each.namespace}/{each.name}" for each in waypoints}

@@ -6,7 +6,7 @@ group takes whole columns of one grid and starts below what those columns alread
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from controlplane.admin.page.lettering import fitted, width_of
 from controlplane.admin.page.map_values import (
@@ -25,6 +25,7 @@ COLUMN: Final = 200.0
 """Width of a box, and with GUTTER of a column of the grid."""
 
 GUTTER: Final = 52.0
+WIDEST_GUTTER: Final = 220.0
 BOX_HEIGHT: Final = 46.0
 ROW: Final = 60.0
 HEADING: Final = 40.0
@@ -45,40 +46,43 @@ def lay_out(boxes: Sequence[Box], flows: Sequence[Flow], *, width: float = 1000.
     Flows from or to what is not on the map are left out.
     """
     columns = max(1, int((width + GUTTER - 2 * PADDING) // (COLUMN + GUTTER)))
+    arranged = _arranged(boxes, flows, columns)
+    used = max(
+        (start + len(group.columns) for group, start in _starts(arranged, columns)), default=1
+    )
+    gutter = GUTTER
+    if used < columns:
+        # What is left over goes between the columns, where the lines are.
+        spare = (width - 2 * PADDING - used * COLUMN) / max(1, used - 1)
+        gutter = max(GUTTER, min(WIDEST_GUTTER, spare))
+    return _placed_all(arranged, flows, columns=used, gutter=gutter)
+
+
+def _placed_all(
+    arranged: Sequence["_Arranged"], flows: Sequence[Flow], *, columns: int, gutter: float
+) -> Drawing:
     heights = [0.0] * columns
     groups: list[PlacedGroup] = []
     placed: list[PlacedBox] = []
-    levels = _levels(boxes, flows)
-    for name, members in _grouped(boxes).items():
-        span = _span(len(members), len(boxes), columns)
+    pitch = COLUMN + gutter
+    for group in arranged:
+        span = len(group.columns)
         start = _lowest(heights, span)
         top = max(heights[start : start + span])
-        rows = -(-len(members) // span)
+        rows = max(map(len, group.columns))
         place = Rectangle(
-            start * (COLUMN + GUTTER),
+            start * pitch,
             top,
-            span * (COLUMN + GUTTER) - GUTTER + 2 * PADDING,
+            span * pitch - gutter + 2 * PADDING,
             HEADING + rows * ROW - (ROW - BOX_HEIGHT) + PADDING,
         )
-        groups.append(_group(name, len(members), place))
-        ordered = sorted(
-            members, key=lambda box: (levels[box.key], _KIND_ORDER.index(box.kind), box.label)
-        )
-        for number, box in enumerate(ordered):
-            column, row = divmod(number, rows)
-            placed.append(
-                _placed(
-                    box,
-                    Rectangle(
-                        place.x + PADDING + column * (COLUMN + GUTTER),
-                        place.y + HEADING + row * ROW,
-                        COLUMN,
-                        BOX_HEIGHT,
-                    ),
-                )
-            )
-        for column in range(start, start + span):
-            heights[column] = top + place.height + BETWEEN
+        groups.append(_group(group.name, sum(map(len, group.columns)), place))
+        for column, members in enumerate(group.columns):
+            for row, box in enumerate(members):
+                x = place.x + PADDING + column * pitch
+                y = place.y + HEADING + row * ROW
+                placed.append(_placed(box, Rectangle(x, y, COLUMN, BOX_HEIGHT)))
+        heights[start : start + span] = [top + place.height + BETWEEN] * span
     places = {each.box.key: each.place for each in placed}
     headings = {each.name: each.place for each in groups}
     lines = [
@@ -87,12 +91,70 @@ def lay_out(boxes: Sequence[Box], flows: Sequence[Flow], *, width: float = 1000.
         if (path := _path(flow, places, headings))
     ]
     return Drawing(
-        width=columns * (COLUMN + GUTTER) - GUTTER + 2 * PADDING,
+        width=columns * pitch - gutter + 2 * PADDING,
         height=max(0.0, max(heights) - BETWEEN),
         groups=tuple(groups),
         boxes=tuple(placed),
         flows=tuple(lines),
     )
+
+
+class _Arranged(NamedTuple):
+    """A group and the columns of its boxes."""
+
+    name: str
+    columns: list[list[Box]]
+
+
+def _starts(arranged: Sequence[_Arranged], columns: int) -> list[tuple[_Arranged, int]]:
+    """Return in which column each group would start if all of ``columns`` were there."""
+    heights = [0.0] * columns
+    found = []
+    for group in arranged:
+        span = len(group.columns)
+        start = _lowest(heights, span)
+        end = max(heights[start : start + span]) + max(map(len, group.columns)) * ROW + HEADING
+        heights[start : start + span] = [end] * span
+        found.append((group, start))
+    return found
+
+
+def _arranged(boxes: Sequence[Box], flows: Sequence[Flow], columns: int) -> list[_Arranged]:
+    """Return groups with their boxes in columns: who calls is left of who is called."""
+    levels = _levels(boxes, flows)
+    met = {key for flow in flows for key in (flow.source, flow.target)}
+    is_roomy = len(boxes) <= ROOMY
+    callers: dict[str, list[str]] = {}
+    for source, target, _ in flows:
+        callers.setdefault(target, []).append(source)
+    found = []
+    for name, members in _grouped(boxes).items():
+        span = _span(members, levels, columns, is_roomy=is_roomy)
+        by_level: dict[int, list[Box]] = {}
+        for box in members:
+            # Where there is little room, columns are filled up, whoever calls whom.
+            level = min(levels[box.key], span - 1) if is_roomy else 0
+            by_level.setdefault(level, []).append(box)
+        rows = -(-len(members) // span)
+        while sum(-(-len(each) // rows) for each in by_level.values()) > span:
+            rows += 1
+        group = _Arranged(name, [])
+        rank: dict[str, float] = {}
+        for level in sorted(by_level):
+
+            def order(box: Box, rank: dict[str, float] = rank) -> tuple[bool, int, float, int, str]:
+                near = [rank[key] for key in callers.get(box.key, ()) if key in rank]
+                middle = sum(near) / len(near) if near else 0.0
+                level = 0 if is_roomy else levels[box.key]
+                return box.key not in met, level, middle, _KIND_ORDER.index(box.kind), box.label
+
+            ordered = sorted(by_level[level], key=order)
+            for start in range(0, len(ordered), rows):
+                column = ordered[start : start + rows]
+                group.columns.append(column)
+                rank.update((box.key, row) for row, box in enumerate(column))
+        found.append(group)
+    return found
 
 
 def _grouped(boxes: Sequence[Box]) -> dict[str, list[Box]]:
@@ -108,10 +170,15 @@ def _grouped(boxes: Sequence[Box]) -> dict[str, list[Box]]:
     return {name: found[name] for name in sorted(found, key=order)}
 
 
-def _span(members: int, total: int, columns: int) -> int:
-    """Return over how many columns a group goes."""
-    wanted = sqrt(members) if total <= ROOMY else sqrt(members / 2)
-    return max(1, min(columns, members, round(wanted)))
+def _span(
+    members: Sequence[Box], levels: Mapping[str, int], columns: int, *, is_roomy: bool
+) -> int:
+    """Return over how many columns a group goes: what its lines need, or what looks balanced."""
+    count = len(members)
+    if not is_roomy:
+        return max(1, min(columns, count, round(sqrt(count / 2))))
+    steps = len({levels[box.key] for box in members})
+    return max(1, min(columns, count, max(round(sqrt(count / 4)), steps)))
 
 
 def _lowest(heights: Sequence[float], span: int) -> int:

@@ -70,7 +70,9 @@ class Overview:
     nodes: int
 
 
-async def overview(view: MeshView, viewer: Viewer, waiting_for: Callable[[], list[str]]) -> Overview:
+async def overview(
+    view: MeshView, viewer: Viewer, waiting_for: Callable[[], list[str]]
+) -> Overview:
     """Return what ``viewer`` is told first."""
     fleet = await view.connections.fleet(viewer)
     counts = view.findings.counts(viewer)
@@ -213,16 +215,16 @@ def _of_certificates(view: MeshView, issuance: Issuance) -> list[Concern]:
         )
     if issuance.authorities is not None:
         now = view.knowledge.clock.now()
-        for each in issuance.authorities.authorities:
-            if each.status == "ACTIVE" and each.not_after - now < _SOON:
-                found.append(
-                    Concern(
-                        tone="bad" if each.not_after < now else "warn",
-                        title=f"The active {each.tier} ends soon",
-                        detail=f"Valid until {each.not_after:%Y-%m-%d %H:%M} UTC.",
-                        href="/certificates",
-                    )
-                )
+        found += [
+            Concern(
+                tone="bad" if each.not_after < now else "warn",
+                title=f"The active {each.tier} ends soon",
+                detail=f"Valid until {each.not_after:%Y-%m-%d %H:%M} UTC.",
+                href="/certificates",
+            )
+            for each in issuance.authorities.authorities
+            if each.status == "ACTIVE" and each.not_after - now < _SOON
+        ]
     return found
 
 

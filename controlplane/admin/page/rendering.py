@@ -1,6 +1,6 @@
 """Templates and what they may call: values in, HTML out, everything in it escaped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
 from importlib.resources import files
@@ -16,17 +16,9 @@ from pydantic import BaseModel
 from controlplane.clock import Clock
 from controlplane.insight.sync import age_text
 
-POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """The content security policy: nothing from elsewhere, nothing inside the page itself."""
 
@@ -52,6 +44,10 @@ _TONES: Final[Mapping[str, str]] = {
     "FAILED": "bad",
     "TAINTED": "bad",
 }
+
+
+NOTHING: Final = "\N{EN DASH}"
+"""What stands where there is nothing to say."""
 
 
 class Asset(NamedTuple):
@@ -107,19 +103,28 @@ class Renderer:
         self._environment = environment
 
     def page(
-        self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+        self,
+        template: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
     ) -> Response:
         """Return the page that ``template`` makes of ``values``."""
         text = self._environment.get_template(template).render(values)
         return HTMLResponse(
             text,
             status_code=status,
-            headers={"content-security-policy": POLICY, "cache-control": "no-store", **(headers or {})},
+            headers={
+                "content-security-policy": POLICY,
+                "cache-control": "no-store",
+                **(headers or {}),
+            },
         )
 
     def _ago(self, moment: datetime | None) -> str:
         if moment is None:
-            return "–"
+            return NOTHING
         seconds = (self._clock.now() - moment).total_seconds()
         return f"in {age_text(-seconds)}" if seconds < 0 else f"{age_text(seconds)} ago"
 
@@ -134,7 +139,7 @@ def query_text(query: BaseModel, **changes: object) -> str:
 def seconds_text(seconds: float | None) -> str:
     """Return a duration for people."""
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
@@ -148,6 +153,3 @@ def _breakable(text: str) -> Markup:
     for mark in ("/", ".", ":", "@"):
         escaped = escaped.replace(mark, f"{mark}<wbr>")
     return Markup(escaped)  # noqa: S704 - escaped above
-
-
-Made = Callable[..., Response]

@@ -27,11 +27,7 @@ def alternatives(policy: Authorization) -> tuple[Alternative, ...]:
 
 
 def _conditions(group: Group) -> tuple[str, ...]:
-    found = []
-    for rule in group.rules:
-        if rule.matches:
-            found.append(", or ".join(map(_match, rule.matches)))
-    return tuple(found)
+    return tuple(", or ".join(map(_match, rule.matches)) for rule in group.rules if rule.matches)
 
 
 def _match(match: Match) -> str:
@@ -67,13 +63,19 @@ def _text(value: object) -> str:
             return f"{namespace}/{account}"
         case AddressMatch(address, length):
             return f"{text_from_address(address)}/{length}"
-        case StringMatch(MatchType.PRESENCE, _):
-            return "anything"
-        case StringMatch(MatchType.PREFIX, text):
-            return f"{text}*"
-        case StringMatch(MatchType.SUFFIX, text):
-            return f"*{text}"
-        case StringMatch(_, text):
-            return text
+        case StringMatch():
+            return _compared(value)
         case _:
             return str(value)
+
+
+def _compared(match: StringMatch) -> str:
+    match match.type:
+        case MatchType.PRESENCE:
+            return "anything"
+        case MatchType.PREFIX:
+            return f"{match.value}*"
+        case MatchType.SUFFIX:
+            return f"*{match.value}"
+        case _:
+            return match.value
