@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, FastAPI, Request, Response, status
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 
 from controlplane.admin.access import AccessSettings, AdminAccess
@@ -125,6 +126,7 @@ def _add_health(application: FastAPI, parts: AdminParts) -> None:
 
 def _add_metrics(application: FastAPI, parts: AdminParts) -> None:
     @application.get("/metrics", dependencies=[OPEN])
-    async def metrics() -> Response:
-        """Answer in the Prometheus text format."""
-        return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        """Answer in the Prometheus text format, or in that of OpenMetrics if asked."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(parts.registry), headers={"content-type": content_type})

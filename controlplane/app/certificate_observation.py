@@ -87,9 +87,8 @@ class ReviewObservation:
 class StandingObservation:
     """Keeps the gauges of authorities: what signs, what state each is in, what is waited for."""
 
-    def __init__(self, metrics: CertificateMetrics, replica_id: str, clock: Clock) -> None:
+    def __init__(self, metrics: CertificateMetrics, clock: Clock) -> None:
         self._metrics = metrics
-        self._replica_id = replica_id
         self._clock = clock
         self._snapshot: SignerSnapshot | None = None
         self._first_root_ends = 0.0
@@ -119,7 +118,7 @@ class StandingObservation:
                     tier=each.tier.value, slot=each.slot, state=each.status.value
                 ).set(1)
             version = authorities.state.bundle_version
-            self._metrics.bundle_version.labels(replica=self._replica_id).set(version)
+            self._metrics.bundle_version.set(version)
         now = self._clock.monotonic()
         names = {gate.name for gate in standing.decision.gates}
         self._blocked_since = {name: self._blocked_since.get(name, now) for name in names}

@@ -278,12 +278,15 @@ class Certificates:
         self._issuance.close()
 
     async def _measure(self) -> None:
-        standing = StandingObservation(self._metrics, self._settings.replica_id, self._clock)
+        standing = StandingObservation(self._metrics, self._clock)
         while True:
             status = self._kept.ledger.status
             self._metrics.ledger_rows.set(status.queued)
             self._metrics.ledger_spooled.set(status.spooled_bytes)
             self._metrics.ledger_lost.set(status.lost)
+            self._metrics.ledger_written.set(status.written)
+            self._metrics.refusals_left_out.set(status.refusals_left_out)
+            self._metrics.ledger_failing.set(bool(status.failure))
             standing.signs(self._signers.current())
             if self._given is None:
                 found = self._kept.authorities.standing

@@ -53,7 +53,7 @@ class Mesh:
         self.intake = Intake(
             self.pipeline.inputs, self.pipeline.found_problems, self.batcher, self.commits
         )
-        self.problems = ProblemObservation(metrics, self.intake.located)
+        self.problems = ProblemObservation(metrics.mesh, self.intake.located)
         self._complete = asyncio.Event()
         self._namespaces: frozenset[str] = frozenset()
         self.pipeline.publish_to(self.catalog)
@@ -62,7 +62,8 @@ class Mesh:
         self.pipeline.problems.subscribe(self.problems.judged)
         self.pipeline.world.namespaces.subscribe(self._namespaces_changed)
         graph = self.pipeline.graph
-        graph.on_commit(CommitObservation(metrics, self.catalog).committed)
+        observation = CommitObservation(metrics, self.catalog, self.commits.elapsed)
+        graph.on_commit(observation.committed)
         graph.on_commit(lambda _: self.commits.finished())
         graph.on_commit(self._committed)
         tune_collector(graph)

@@ -27,6 +27,7 @@ from controlplane.app.local import local_reviews, local_source
 from controlplane.app.mesh import Mesh
 from controlplane.app.observation import StreamObservation
 from controlplane.app.ports import admin_servers, open_discovery, xds_settings
+from controlplane.app.process_observation import ProcessObservation
 from controlplane.app.readiness import Readiness
 from controlplane.app.serving import served_certificate
 from controlplane.app.surroundings import chosen_cluster, listening_host, require_possible
@@ -198,7 +199,7 @@ class Process:
             clock,
             ready=self._readiness.why_incomplete,
             access=certificates.access,
-            observer=StreamObservation(self.metrics, __version__),
+            observer=StreamObservation(self.metrics.serving, mesh.commits.elapsed),
         )
         stack.push_async_callback(server.stop, 0)
         certificate, upkeep = await served_certificate(settings, certificates)
@@ -208,7 +209,14 @@ class Process:
         fleet = FleetKeeping(certificates.database, settings, clock, server=server, mesh=mesh)
         if self._admin is not None:
             self._admin.opened(server, certificates, fleet)
-        duties.keep({**certificates.tasks(), **fleet.tasks()})
+        observation = ProcessObservation(
+            self.metrics,
+            clock,
+            waiting=lambda: mesh.batcher.waiting,
+            services=lambda: len(mesh.pipeline.world.services),
+            connections=server.fleet.each,
+        )
+        duties.keep({**certificates.tasks(), **fleet.tasks(), **observation.tasks()})
         duties.keep({name: work() for name, work in upkeep.items()})
         if cluster is not None:
             webhook, works = await open_webhook(

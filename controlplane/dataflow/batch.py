@@ -53,6 +53,11 @@ class Batcher:
         self._is_committing = False
         self._is_stopped = False
 
+    @property
+    def waiting(self) -> int:
+        """Return how many keys wait to be committed."""
+        return sum(len(edits.values) for edits in self._pending.values())
+
     def put(self, target: Input[K, V], value: V) -> None:
         """Add or replace `value`. Raises: InputTypeError."""
         key = target.key_of(value)

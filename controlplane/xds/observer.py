@@ -29,6 +29,10 @@ class Observer(Protocol):
         """Hear that a response was accepted, this long after it was made."""
         ...
 
+    def caught_up(self, client: int, type_url: str, after: int) -> None:
+        """Hear that it now has everything there is for it; it had everything up to ``after``."""
+        ...
+
     def rejected(self, client: int, type_url: str, names: tuple[str, ...], message: str) -> None:
         """Hear that a client refused resources of a response."""
         ...
@@ -50,6 +54,9 @@ class SilentObserver:
         """Ignore it."""
 
     def acknowledged(self, client: int, type_url: str, commit: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def caught_up(self, client: int, type_url: str, after: int) -> None:
         """Ignore it."""
 
     def rejected(self, client: int, type_url: str, names: tuple[str, ...], message: str) -> None:

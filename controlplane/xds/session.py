@@ -267,10 +267,14 @@ class Session:
             return False
         if subscription.is_in_flight:
             seconds = self._clock.monotonic() - subscription.sent_at
+            held = subscription.trail.held
+            after = held.last
             subscription.acknowledge()
             self._observer.acknowledged(
                 self.number, subscription.type_url, subscription.commit_acknowledged, seconds
             )
+            if held.last > after != FRESH:
+                self._observer.caught_up(self.number, subscription.type_url, after)
         return True
 
     def _rejected(self, subscription: Subscription | None, request: Any) -> None:

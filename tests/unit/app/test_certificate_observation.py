@@ -79,7 +79,7 @@ def test_reviews_are_timed_and_the_cache_is_counted() -> None:
 
 async def test_gates_are_timed_while_they_are_shut() -> None:
     metrics, clock = Metrics("1"), VirtualClock()
-    observation = StandingObservation(metrics.certificates, "r1", clock)
+    observation = StandingObservation(metrics.certificates, clock)
     observation.signs(a_snapshot(now=datetime(2026, 1, 1, tzinfo=UTC), life=timedelta(days=1)))
     shut = Standing(kept=None, decision=Decision(gates=(Gate(name="replicas", waits_for="r2"),)))
     observation.stands(shut)
