@@ -1,39 +1,48 @@
 """The command ``istiod-lite``: its subcommands, and nothing else."""
 
+from typing import Final
+
 import typer
 
 from controlplane import __version__
-from controlplane.cli.analyze import analyze
-from controlplane.cli.ca import ca_commands
-from controlplane.cli.db import database_commands
-from controlplane.cli.demo import demo
-from controlplane.cli.proxy_status import proxy_status
-from controlplane.cli.serve import serve
-from controlplane.cli.snapshot import snapshot
-from controlplane.cli.token import token
-from controlplane.cli.wait import wait
-from controlplane.cli.waypoint import waypoint_commands
-from controlplane.cli.ztunnel_config import ztunnel_commands
+from controlplane.cli.loading import LoadingGroup, Place
+
+COMMANDS: Final = {
+    "serve": Place("controlplane.cli.serve", "serve"),
+    "demo": Place("controlplane.cli.demo", "demo"),
+    "snapshot": Place("controlplane.cli.snapshot", "snapshot"),
+    "analyze": Place("controlplane.cli.analyze", "analyze"),
+    "token": Place("controlplane.cli.token", "token"),
+    "proxy-status": Place("controlplane.cli.proxy_status", "proxy_status"),
+    "ps": Place("controlplane.cli.proxy_status", "proxy_status", is_alias=True),
+    "ztunnel-config": Place("controlplane.cli.ztunnel_config", "ztunnel_commands"),
+    "zc": Place("controlplane.cli.ztunnel_config", "ztunnel_commands", is_alias=True),
+    "wait": Place("controlplane.cli.wait", "wait"),
+    "waypoint": Place("controlplane.cli.waypoint", "waypoint_commands"),
+    "ca": Place("controlplane.cli.ca", "ca_commands"),
+    "db": Place("controlplane.cli.db", "database_commands"),
+}
+"""Every command and where it is; in this order they are listed."""
+
+
+class Root(LoadingGroup):
+    """The group of all commands."""
+
+    places = COMMANDS
+
 
 application = typer.Typer(
     name="istiod-lite",
+    cls=Root,
     help="A control plane for ambient service meshes.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-application.command()(serve)
-application.command()(demo)
-application.command()(snapshot)
-application.command()(analyze)
-application.command()(token)
-application.command()(proxy_status)
-application.command("ps", hidden=True)(proxy_status)
-application.command()(wait)
-application.add_typer(ca_commands)
-application.add_typer(database_commands)
-application.add_typer(waypoint_commands)
-application.add_typer(ztunnel_commands)
-application.add_typer(ztunnel_commands, name="zc", hidden=True)
+
+
+@application.callback()
+def about() -> None:
+    """A control plane for ambient service meshes."""
 
 
 @application.command()
