@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -76,3 +77,28 @@ def test_the_api_is_as_it_says() -> None:
     good = sum(times for status, times in statuses.items() if status // 100 == 2)
     assert not [status for status in statuses if status >= 500]
     assert good * 2 >= sum(statuses.values()), statuses
+
+
+@pytest.mark.timeout(180)
+def test_what_makes_no_sense_is_refused_and_breaks_nothing() -> None:
+    application = _populated().application()
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", application, headers=HEADERS)
+    found: list[Any] = list(schema.get_all_operations())
+    statuses: Counter[int] = Counter()
+
+    def ask(operation: Any) -> None:
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+        def asked(case: Any) -> None:
+            response = case.call(headers=HEADERS)
+            statuses[response.status_code] += 1
+            case.validate_response(response, checks=CHECKS)
+
+        asked()
+
+    for operation in (result.ok() for result in found):
+        has_input = operation.query or operation.path_parameters or operation.body
+        if has_input:
+            ask(operation)
+    refused = sum(times for status, times in statuses.items() if 400 <= status < 500)
+    assert refused * 2 >= sum(statuses.values()), statuses
