@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from controlplane.controllers.gateway_conditions import GatewayHost
+from controlplane.controllers.waypoint_identity import GATEWAY_NAME
 from controlplane.dataflow import Change, Collection
 from controlplane.manifests.core import EndpointSlice, Service
 from controlplane.mesh.waypoint_gateways import HBONE_PORT
@@ -36,14 +37,24 @@ class GatewayHosts:
         services.subscribe(self._services_changed)
         endpoint_slices.subscribe(self._slices_changed)
 
-    def ask(self, gateway: Name, hosts: Sequence[str]) -> dict[str, GatewayHost | None]:
-        """Return what is known of each host, and remember that the Gateway wants to know."""
+    def ask(
+        self, gateway: Name, hosts: Sequence[str], *, is_made_for_it: bool = False
+    ) -> dict[str, GatewayHost | None]:
+        """Return what is known of each host, and remember that the Gateway wants to know.
+
+        With ``is_made_for_it`` a Service that says it was made for another Gateway is none: two
+        that wish for one name are not served by the same pods.
+        """
         names = {host: self._service_at(host) for host in hosts}
         self.forget(gateway)
         self._asking[gateway] = frozenset(name for name in names.values() if name is not None)
         for name in self._asking[gateway]:
             self._asked.setdefault(name, {})[gateway] = None
-        return {host: None if name is None else self._host(name) for host, name in names.items()}
+        made_for = gateway.name if is_made_for_it else None
+        return {
+            host: None if name is None else self._host(name, made_for)
+            for host, name in names.items()
+        }
 
     def forget(self, gateway: Name) -> None:
         """Forget what a Gateway asked for."""
@@ -59,9 +70,11 @@ class GatewayHosts:
             return None
         return Name(namespace, name)
 
-    def _host(self, name: Name) -> GatewayHost | None:
+    def _host(self, name: Name, made_for: str | None) -> GatewayHost | None:
         service = self._services.get(name)
         if service is None:
+            return None
+        if made_for is not None and service.metadata.labels.get(GATEWAY_NAME, made_for) != made_for:
             return None
         return GatewayHost(addresses=service.cluster_ips, is_served=self._is_served(service))
 

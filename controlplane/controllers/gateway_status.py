@@ -225,7 +225,8 @@ class GatewayStatus:
         identity, _ = waypoint_identity(gateway, self._settings)
         workload = gateway.metadata.name if identity is None else identity.workload
         hosts = requested_hosts(gateway, workload, self._settings.domain_suffix)
-        return gateway_status(gateway, self._hosts.ask(gateway.key, hosts), problems)
+        found = self._hosts.ask(gateway.key, hosts, is_made_for_it=is_managed(gateway))
+        return gateway_status(gateway, found, problems)
 
     def _problems(self, gateway: Gateway) -> tuple[Problem, ...] | None:
         if self._judgements is None or not is_managed(gateway):

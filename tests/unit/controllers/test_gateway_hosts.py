@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
 from controlplane.controllers.gateway_conditions import GatewayHost
 from controlplane.controllers.gateway_hosts import GatewayHosts
@@ -69,6 +70,19 @@ class Asking:
 
     def host(self, host: str = HOST) -> GatewayHost | None:
         return self.hosts.ask(GATEWAY, [host])[host]
+
+
+@pytest.mark.proves("WO-64")
+def test_of_two_gateways_that_want_one_name_the_service_is_one_of_theirs() -> None:
+    asking = Asking()
+    label = {"gateway.networking.k8s.io/gateway-name": "waypoint"}
+    made = Metadata(name="waypoint", namespace="shop", labels=label)
+    asking.put(replace(a_service(), metadata=made), a_slice(first=True))
+    other = Name("shop", "other")
+    assert asking.hosts.ask(GATEWAY, [HOST], is_made_for_it=True)[HOST] is not None
+    assert asking.hosts.ask(other, [HOST], is_made_for_it=True)[HOST] is None
+    # Who asks to be reached there has deployed it in some other way.
+    assert asking.hosts.ask(other, [HOST])[HOST] is not None
 
 
 @pytest.mark.proves("WO-63", "WO-64")
