@@ -4,7 +4,7 @@ What goes wrong is a ``CommandError`` in one sentence; ``answered`` prints it an
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import msgspec
 import typer
 
 from controlplane.cli.errors import CommandError
+from controlplane.cli.patience import Patience
 from controlplane.cli.tables import one_line
 from controlplane.errors import IstiodLiteError
 
@@ -50,13 +51,21 @@ TokenFile = Annotated[
 class Server:
     """The API of one server."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, *, patience: Patience | None = None) -> None:
         self._client = client
+        self._patience = patience
         self._skew = 0.0
 
     @classmethod
-    def at(cls, url: str, token: str | None, token_file: Path | None) -> Self:
-        """Return the server at ``url``.
+    def at(
+        cls,
+        url: str,
+        token: str | None,
+        token_file: Path | None,
+        *,
+        patience: Patience | None = None,
+    ) -> Self:
+        """Return the server at ``url``; ``patience`` is shown while its answers take long.
 
         Proxies of the environment are not used, and redirections not followed: the token is for
         this server alone.
@@ -74,9 +83,8 @@ class Server:
             raise CommandError(f"{url} is no URL: {error}") from error
         if address.scheme not in {"http", "https"} or not address.host:
             raise CommandError(f"{url} is no URL of a server, such as {DEFAULT}")
-        return cls(
-            httpx.Client(base_url=address, headers=headers, timeout=_SECONDS, trust_env=False)
-        )
+        client = httpx.Client(base_url=address, headers=headers, timeout=_SECONDS, trust_env=False)
+        return cls(client, patience=patience)
 
     @property
     def now(self) -> datetime:
@@ -127,8 +135,10 @@ class Server:
     def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         # The address without what may stand before the host: a password is not for error messages.
         where = f"{self._client.base_url.scheme}://{self._client.base_url.netloc.decode()}"
+        patience = nullcontext() if self._patience is None else self._patience.waiting()
         try:
-            response = self._client.request(method, path, **arguments)
+            with patience:
+                response = self._client.request(method, path, **arguments)
         except httpx.ConnectError as error:
             raise CommandError(
                 f"nobody answers at {where}: {error} (see --server or ISTIOD_LITE_SERVER)"
@@ -157,14 +167,17 @@ class Server:
 
 
 @contextmanager
-def answered(url: str, token: str | None, token_file: Path | None) -> Iterator[Server]:
-    """Give the server at ``url``, and close it.
+def answered(
+    url: str, token: str | None, token_file: Path | None, *, shows_waiting: bool = True
+) -> Iterator[Server]:
+    """Give the server at ``url``, and close it; a terminal shows when its answers take long.
 
     Raises:
         typer.Exit: with 1, after printing why it, or what was asked of it, cannot be had.
     """
     with told_errors():
-        server = Server.at(url, token, token_file)
+        patience = Patience("Asking the server") if shows_waiting else None
+        server = Server.at(url, token, token_file, patience=patience)
         try:
             yield server
         finally:

@@ -75,7 +75,7 @@ def wait(  # noqa: PLR0913, PLR0917 - one parameter for each option
         raise typer.BadParameter("give either an object or --commit")
     wanted = Wanted(commit=commit, object=_object(kind, name), nodes=tuple(node or ()))
     seconds = read_duration(timeout)
-    with answered(server, token, token_file) as asked, _bar() as tell:
+    with answered(server, token, token_file, shows_waiting=False) as asked, _bar() as tell:
         outcome = wait_until_everywhere(
             asked,
             wanted,
@@ -145,8 +145,8 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     task = shown.add_task("", total=None)
 
     def tell(progress: Progress) -> None:
-        shown.start()
         shown.update(task, completed=progress.acknowledged, total=progress.concerned or None)
+        shown.start()
 
     try:
         yield tell
