@@ -45,6 +45,7 @@ check: setup ## lint, types, layers, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/document_settings.py --check
+	$(BIN)/python scripts/document_metrics.py --check
 
 .PHONY: format
 format: setup ## format and fix what can be fixed
@@ -60,8 +61,9 @@ protos: setup ## regenerate controlplane/pb from api/protos
 	$(BIN)/python scripts/generate_protos.py
 
 .PHONY: docs
-docs: setup ## regenerate docs/settings.md
+docs: setup ## regenerate the tables of docs/ that the code says
 	$(BIN)/python scripts/document_settings.py
+	$(BIN)/python scripts/document_metrics.py
 
 LOCK := $(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-options --no-header --no-annotate --allow-unsafe --strip-extras -q
