@@ -28,6 +28,8 @@ def print_document(document: Any, output: Output) -> None:
     if output is Output.YAML:
         import yaml
 
-        typer.echo(yaml.safe_dump(document, sort_keys=False).rstrip("\n"))
+        # In C where it was built so: a dump of a large mesh takes half a minute otherwise.
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        typer.echo(yaml.dump(document, Dumper=dumper, sort_keys=False).rstrip("\n"))
         return
     typer.echo(json.dumps(document, indent=INDENT))
