@@ -37,6 +37,13 @@ class Refusal(NamedTuple):
     message: str
 
 
+class Canary(NamedTuple):
+    """The second waypoint of a service and the shares of both; empty without one."""
+
+    key: Name | None = None
+    weighted: tuple[WeightedWaypoint, ...] = ()
+
+
 class WorkloadBinding(NamedTuple):
     """What a workload is bound to; all None when it wants nothing."""
 
@@ -58,10 +65,14 @@ class ServiceSubject(NamedTuple):
 
 
 class ServiceBinding(NamedTuple):
-    """What a service is bound to; all None and empty when it wants nothing."""
+    """What a service is bound to; all None and empty when it wants nothing.
+
+    ``canary`` is the second waypoint of ``weighted``.
+    """
 
     waypoint: GatewayAddress | None = None
     key: Name | None = None
+    canary: Name | None = None
     weighted: tuple[WeightedWaypoint, ...] = ()
     ingress: bool = False
     ingress_label_present: bool = False
@@ -109,7 +120,8 @@ def bind_service(fetch: Fetch, waypoints: Waypoints, subject: ServiceSubject) ->
     return ServiceBinding(
         waypoint=primary.address,
         key=primary.key,
-        weighted=canary if not isinstance(canary, Refusal) else (),
+        canary=canary.key if not isinstance(canary, Refusal) else None,
+        weighted=canary.weighted if not isinstance(canary, Refusal) else (),
         ingress=ingress is not None and ingress.wanted,
         ingress_label_present=ingress is not None,
         canary_refusal=canary if isinstance(canary, Refusal) else None,
@@ -118,12 +130,12 @@ def bind_service(fetch: Fetch, waypoints: Waypoints, subject: ServiceSubject) ->
 
 def _canary(
     fetch: Fetch, waypoints: Waypoints, subject: ServiceSubject, primary: Waypoint
-) -> tuple[WeightedWaypoint, ...] | Refusal:
-    """Return the weighted set, empty without a canary, or why the canary is not used."""
+) -> Canary | Refusal:
+    """Return the canary, empty when none is wanted, or why it is not used."""
     wishes = waypoints.wishes(fetch, subject.namespace)
     wish: Wish | None = canary_wish_for(subject.labels, subject.namespace, wishes)
     if wish is None or wish.key is None:
-        return ()
+        return Canary()
     weight = canary_weight(subject.labels, subject.annotations, wishes)
     if weight is None:
         message = (
@@ -136,10 +148,11 @@ def _canary(
     canary = _attach_service(fetch, waypoints, wish.key, subject)
     if isinstance(canary, Refusal):
         return canary
-    return (
+    shares = (
         WeightedWaypoint(primary.address, 100 - weight),
         WeightedWaypoint(canary.address, weight),
     )
+    return Canary(canary.key, shares)
 
 
 def _attach_service(

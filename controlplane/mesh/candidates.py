@@ -10,6 +10,7 @@ from controlplane.mesh.backends import Backend, Origin
 from controlplane.mesh.binding import ServiceSubject
 from controlplane.model.names import ObjectReference
 from controlplane.model.service import Service
+from controlplane.model.waypoint_traffic import ServedPort
 
 
 class CandidateKey(NamedTuple):
@@ -26,7 +27,7 @@ class Candidate:
     """One claim: the service as declared, without waypoint and never canonical.
 
     ``created`` is Unix seconds and decides between ServiceEntries; ``field`` is where the
-    hostname is written in the object.
+    hostname is written in the object. ``served_ports`` are the ports that a waypoint accepts.
     """
 
     created: float
@@ -34,6 +35,7 @@ class Candidate:
     backend: Backend
     subject: ServiceSubject
     field: str = ""
+    served_ports: tuple[ServedPort, ...] = ()
 
     @property
     def key(self) -> CandidateKey:

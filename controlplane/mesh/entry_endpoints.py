@@ -42,6 +42,7 @@ def build_entry_endpoints(
 ) -> Collection[str, Workload]:
     """Declare the workloads of ServiceEntry endpoints, by uid."""
     membership, networks, cluster_id = parts.membership, parts.networks, parts.settings.cluster_id
+    expected = parts.waypoints.as_expected()
 
     def rule(fetch: Fetch, entry: ServiceEntry) -> Mapping[str, Workload]:
         surviving = _surviving(fetch, parts, entry)
@@ -62,6 +63,11 @@ def build_entry_endpoints(
                 else bind_workload(fetch, parts.waypoints, namespace, spec.labels)
             )
             network = spec.network or local
+            served_by = (
+                None
+                if endpoint.is_implicit
+                else bind_workload(fetch, expected, namespace, spec.labels).key
+            )
             joined = joined_services(endpoint.backends, spec)
             placement = Placement(
                 network=network,
@@ -71,6 +77,7 @@ def build_entry_endpoints(
                 backends=endpoint.backends,
                 policies=(*listed, *selections.waypoint_policies.of(fetch, binding.key, joined)),
                 binding=binding,
+                served_by=served_by,
             )
             workloads[identity.uid] = outside_workload(identity, spec, placement)
         return workloads

@@ -44,6 +44,7 @@ class Placement(NamedTuple):
     backends: tuple[Backend, ...]
     policies: tuple[Name, ...]
     binding: WorkloadBinding
+    served_by: Name | None = None
 
 
 def outside_workload(identity: Identity, spec: WorkloadSpec, placement: Placement) -> Workload:
@@ -74,6 +75,7 @@ def outside_workload(identity: Identity, spec: WorkloadSpec, placement: Placemen
         cluster_id=placement.cluster_id,
         locality=written_locality(spec.locality),
         capacity=spec.weight if spec.weight > 0 else None,
+        served_by=placement.served_by,
     )
 
 

@@ -32,7 +32,8 @@ class Selection:
     """What all workloads of one kind with one set of labels have in common.
 
     ``backends`` are the services that select them, sorted by key. ``pod_services`` is what pods
-    list when it does not depend on the ports they declare, else None.
+    list when it does not depend on the ports they declare, else None. ``served_by`` is the waypoint
+    of ``binding``, or the one it will be once that is ready.
     """
 
     backends: tuple[Backend, ...]
@@ -40,6 +41,7 @@ class Selection:
     unready_services: tuple[ServiceName, ...]
     authorization_policies: tuple[Name, ...]
     binding: WorkloadBinding
+    served_by: Name | None
     network: str
     network_gateway: GatewayAddress | None
     trust_domain: str
@@ -110,6 +112,7 @@ def _selecting(
 ) -> Callable[[Fetch, LabelSet], Selection | None]:
     """Return the rule that finds what selects a label set, among backends of ``origins``."""
     networks, membership = parts.networks, parts.membership
+    expected = parts.waypoints.as_expected()
 
     def select(fetch: Fetch, key: LabelSet) -> Selection | None:
         namespace = key.namespace
@@ -125,6 +128,7 @@ def _selecting(
             unready_services=unready_services(backends),
             authorization_policies=policies_of(fetch, parts.policies, namespace, labels),
             binding=bind_workload(fetch, parts.waypoints, namespace, labels),
+            served_by=bind_workload(fetch, expected, namespace, labels).key,
             network=network,
             network_gateway=networks.gateway(fetch, network),
             trust_domain=membership.trust_domain(fetch),

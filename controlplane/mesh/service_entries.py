@@ -24,6 +24,7 @@ from controlplane.mesh.traffic_distribution import (
     distribution_load_balancing,
 )
 from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
+from controlplane.mesh.waypoint_ports import served_entry_ports
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.network import NetworkAddress, address_from_text, masked, prefix_from_text
 from controlplane.model.problem import Problem, Severity
@@ -165,6 +166,7 @@ def _candidate(
         backend=backend,
         subject=subject,
         field=f"spec.hosts[{entry.hosts.index(host)}]",
+        served_ports=served_entry_ports(entry.ports),
     )
 
 

@@ -22,6 +22,7 @@ from controlplane.mesh.traffic_distribution import (
     own_distribution,
     service_load_balancing,
 )
+from controlplane.mesh.waypoint_ports import served_service_ports
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.network import NetworkAddress, address_from_text
 from controlplane.model.problem import Problem, Severity
@@ -106,7 +107,13 @@ def service_candidate(
         labels=metadata.labels,
         annotations=metadata.annotations,
     )
-    return Candidate(created=metadata.created, service=service, backend=backend, subject=subject)
+    return Candidate(
+        created=metadata.created,
+        service=service,
+        backend=backend,
+        subject=subject,
+        served_ports=served_service_ports(manifest.ports),
+    )
 
 
 def service_hostname(name: str, namespace: str, domain_suffix: str) -> str:

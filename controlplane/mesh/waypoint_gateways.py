@@ -97,8 +97,24 @@ def waypoint_from_gateway(
     Service accounts are left out: they come from pods.
     """
     address = reached_at(gateway, network)
-    if address is None:
-        return None
+    return None if address is None else _waypoint(gateway, gateway_class, address)
+
+
+def expected_waypoint(
+    gateway: Gateway, gateway_class: GatewayClass | None, network: str
+) -> Waypoint:
+    """Return the waypoint a Gateway stands for or will, once it is ready (WC-2).
+
+    Until then its address leads nowhere and is for nobody to use.
+    """
+    nowhere = NamespacedHostname(gateway.metadata.namespace, gateway.metadata.name)
+    address = reached_at(gateway, network) or GatewayAddress(nowhere, HBONE_PORT)
+    return _waypoint(gateway, gateway_class, address)
+
+
+def _waypoint(
+    gateway: Gateway, gateway_class: GatewayClass | None, address: GatewayAddress
+) -> Waypoint:
     traffic = _declared(WAYPOINT_FOR, gateway, gateway_class)
     if traffic is None:
         traffic = "service"

@@ -18,6 +18,7 @@ from controlplane.mesh.networks import Networks
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_gateways import (
     NotWaypoint,
+    expected_waypoint,
     gateway_name,
     is_waypoint,
     problems_of,
@@ -39,10 +40,13 @@ class Waypoints:
     holds the same without service accounts, and Gateways that are no waypoints: attachment reads
     it, so that a waypoint's pods do not touch its users. ``admissions`` says for each waypoint
     that selects namespaces whether it admits one. ``namespaces`` is keyed by namespace name.
+    ``expected`` is ``candidates`` with waypoints that are not ready yet: those get their
+    configuration by it, or they would never become ready.
     """
 
     ready: Collection[Name, Waypoint]
     candidates: Collection[Name, Waypoint | NotWaypoint]
+    expected: Collection[Name, Waypoint | NotWaypoint]
     admissions: Collection[tuple[Name, str], bool]
     namespaces: Collection[str, NamespaceWishes]
     problems: Collection[ProblemKey, Problem]
@@ -50,6 +54,10 @@ class Waypoints:
     def wishes(self, fetch: Fetch, namespace: str) -> NamespaceWishes:
         """Return what a namespace asks for; nothing when it has no Namespace object."""
         return fetch.one(self.namespaces, namespace) or NamespaceWishes()
+
+    def as_expected(self) -> "Waypoints":
+        """Return the same as if every waypoint were ready."""
+        return replace(self, candidates=self.expected)
 
 
 def build_waypoints(
@@ -91,14 +99,28 @@ def build_waypoints(
     candidates: Collection[Name, Waypoint | NotWaypoint] = graph.derive(
         "waypoint candidates", membership.gateways, candidate
     )
-    selectors = graph.derive("waypoints that select namespaces", candidates, selecting)
+    expected = _build_expected(graph, membership, inputs, networks)
+    selectors = graph.derive("waypoints that select namespaces", expected, selecting)
     return Waypoints(
         candidates=candidates,
+        expected=expected,
         admissions=graph.derive_many("waypoint admissions", membership.namespaces, admissions),
         ready=graph.derive("waypoints", candidates, ready),
         namespaces=graph.derive_many("namespace wishes", membership.namespaces, _wishes),
         problems=graph.derive_many("waypoint problems", membership.gateways, problems),
     )
+
+
+def _build_expected(
+    graph: Graph, membership: Membership, inputs: Manifests, networks: Networks
+) -> Collection[Name, Waypoint | NotWaypoint]:
+    def expect(fetch: Fetch, gateway: Gateway) -> Waypoint | NotWaypoint:
+        gateway_class = fetch.one(inputs.gateway_classes, Name("", gateway.class_name))
+        if not is_waypoint(gateway, gateway_class):
+            return NotWaypoint(gateway.class_name)
+        return expected_waypoint(gateway, gateway_class, networks.local(fetch))
+
+    return graph.derive("expected waypoints", membership.gateways, expect)
 
 
 def _gateway_of_pod(pod: Pod) -> tuple[Name, ...]:

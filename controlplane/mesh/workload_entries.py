@@ -46,6 +46,7 @@ def build_workload_entries(
             backends=selection.backends,
             policies=(*selection.authorization_policies, *waypoint_policies),
             binding=selection.binding,
+            served_by=selection.served_by,
         )
         identity = entry_identity(entry, labels, cluster_id)
         return {identity.uid: outside_workload(identity, entry.spec, placement)}

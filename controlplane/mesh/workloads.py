@@ -177,6 +177,7 @@ def pod_workload(
         status=WorkloadStatus.HEALTHY if is_healthy else WorkloadStatus.UNHEALTHY,
         cluster_id=cluster_id,
         locality=surroundings.locality,
+        served_by=selection.served_by,
         network_mode=NetworkMode.HOST_NETWORK if pod.host_network else NetworkMode.STANDARD,
     )
 

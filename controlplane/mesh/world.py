@@ -35,6 +35,7 @@ from controlplane.mesh.services import build_service_candidates, build_service_p
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.traffic_distribution import build_namespace_distributions
 from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
+from controlplane.mesh.waypoint_traffic import WaypointTraffic, build_waypoint_traffic
 from controlplane.mesh.waypoints import build_waypoints
 from controlplane.mesh.workload_entries import build_workload_entries
 from controlplane.mesh.workloads import build_pod_problems, build_pod_workloads
@@ -53,7 +54,8 @@ class World:
 
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
     needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
-    ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh.
+    ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh. ``waypoints`` are
+    ready, ``traffic`` is what every waypoint serves or will.
     """
 
     namespaces: Collection[Name, Namespace]
@@ -64,6 +66,7 @@ class World:
     authorizations: Collection[Name, Authorization]
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
+    traffic: WaypointTraffic
     residents: Collection[Name, Resident]
     conditions: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
@@ -100,6 +103,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         build_slice_workloads(graph, parts),
         networks.workloads,
     )
+    traffic = build_waypoint_traffic(graph, parts, workloads)
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     return World(
         namespaces=membership.namespaces,
@@ -110,6 +114,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         authorizations=policies.authorizations,
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,
+        traffic=traffic,
         residents=build_residents(graph, manifests.pods),
         conditions=graph.union("conditions", told.conditions, policies.conditions),
         problems=graph.union(
@@ -120,6 +125,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             told.problems,
             policies.problems,
             services.problems,
+            traffic.problems,
             build_service_problems(graph, membership),
             build_entry_problems(graph, membership),
             build_endpoint_problems(graph, membership),

@@ -101,7 +101,8 @@ class Workload:
     service the workload serves, with its resolved ports. ``authorization_policies`` are the
     policies that name this workload, in a stable order. ``unready_services`` are those of
     ``services`` that accept unready endpoints: it is not on the wire but part of the version,
-    because ztunnel must be sent the workload again when it changes.
+    because ztunnel must be sent the workload again when it changes. ``served_by`` is the waypoint
+    that is to accept traffic for it, ready or not; ztunnels are not told.
     """
 
     uid: str
@@ -130,3 +131,4 @@ class Workload:
     locality: Locality | None = None
     network_mode: NetworkMode = NetworkMode.STANDARD
     capacity: int | None = None
+    served_by: Name | None = None

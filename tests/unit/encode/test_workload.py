@@ -114,7 +114,7 @@ def test_no_field_of_the_model_is_left_out_of_the_whole_workload() -> None:
     at_default = {
         name for name in Workload.__slots__ if getattr(WHOLE, name) == getattr(SMALL, name)
     }
-    assert at_default == {"namespace", "unready_services"}
+    assert at_default == {"namespace", "served_by", "unready_services"}
 
 
 @pytest.mark.proves("MSG-2")

@@ -1,0 +1,118 @@
+"""Where a waypoint sends what it accepts: the endpoints of each port of each service it serves.
+
+Served services and workloads come in, one ``ServiceEndpoints`` per waypoint, hostname and port
+goes out, so that a pod that comes or goes changes those of its services and nothing else.
+docs/protocol/waypoint-config.md WC-20 to WC-25.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from controlplane.dataflow import Collection, Fetch, Graph, Index
+from controlplane.mesh.networks import Networks
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.model.names import Name, ServiceName
+from controlplane.model.waypoint_traffic import (
+    Endpoint,
+    Resolution,
+    ServedPort,
+    ServedService,
+    ServiceEndpoints,
+)
+from controlplane.model.workload import (
+    Locality,
+    TunnelProtocol,
+    Workload,
+    WorkloadStatus,
+)
+
+
+class EndpointsKey(NamedTuple):
+    """A service port as one waypoint knows it."""
+
+    waypoint: Name
+    hostname: str
+    port: int
+
+
+def build_waypoint_endpoints(
+    graph: Graph,
+    served: Collection[WaypointHost, ServedService],
+    workloads: Collection[str, Workload],
+    networks: Networks,
+) -> Collection[EndpointsKey, ServiceEndpoints]:
+    """Declare the endpoints on ``graph``."""
+    by_service: Index[ServiceName, str, Workload] = workloads.index(
+        "workloads by service", lambda workload: [name for name, _ in workload.services]
+    )
+
+    def rule(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, ServiceEndpoints]:
+        if service.resolution is Resolution.ORIGINAL_DESTINATION:
+            return {}
+        network = networks.local(fetch)
+        members = [
+            workload
+            for workload in fetch.where(by_service, service.service)
+            if workload.network == network
+        ]
+        return {
+            EndpointsKey(service.waypoint, service.hostname, port.number): ServiceEndpoints(
+                waypoint=service.waypoint,
+                owner=service.owner,
+                hostname=service.hostname,
+                port=port,
+                endpoints=service_endpoints(service.service, port, members),
+            )
+            for port in service.ports
+        }
+
+    return graph.derive_many("endpoints of waypoints", served, rule)
+
+
+def service_endpoints(
+    service: ServiceName, port: ServedPort, workloads: Iterable[Workload]
+) -> tuple[Endpoint, ...]:
+    """Return where ``port`` of ``service`` lands on ``workloads``, sorted.
+
+    Of several at one address and port the first is taken, a healthy one before others.
+    """
+    found = (
+        endpoint
+        for workload in workloads
+        if (endpoint := _endpoint(service, port, workload)) is not None
+    )
+    kept: dict[tuple[bytes | str, int], Endpoint] = {}
+    for endpoint in sorted(found, key=lambda each: not each.is_healthy):
+        kept.setdefault((endpoint.address, endpoint.port), endpoint)
+    return tuple(sorted(kept.values(), key=_order))
+
+
+def _endpoint(service: ServiceName, port: ServedPort, workload: Workload) -> Endpoint | None:
+    address: bytes | str = workload.addresses[0] if workload.addresses else workload.hostname
+    target = _target_port(service, port.number, workload)
+    if not address or not target or workload.capacity == 0:
+        return None
+    is_healthy = workload.status is WorkloadStatus.HEALTHY or service in workload.unready_services
+    return Endpoint(
+        locality=workload.locality or Locality(),
+        address=address,
+        port=target,
+        is_tunnelled=workload.tunnel_protocol is TunnelProtocol.HBONE,
+        is_healthy=is_healthy,
+        weight=workload.capacity or 1,
+    )
+
+
+def _target_port(service: ServiceName, number: int, workload: Workload) -> int:
+    for name, ports in workload.services:
+        if name == service:
+            return next((port.target_port for port in ports if port.service_port == number), 0)
+    return 0
+
+
+def _order(endpoint: Endpoint) -> tuple[Locality, bool, bytes, int]:
+    address = endpoint.address
+    is_name = isinstance(address, str)
+    # Any text sorts: a hostname that cannot be sent is refused where it is encoded.
+    packed = address.encode(errors="surrogatepass") if isinstance(address, str) else address
+    return endpoint.locality, is_name, packed, endpoint.port

@@ -1,0 +1,134 @@
+"""Which services each waypoint accepts traffic for.
+
+Published services and their bindings come in; one ``ServedService`` for each waypoint and
+hostname goes out, waypoints that are not ready yet included, and a Problem for each service whose
+hostname another one has there. docs/protocol/waypoint-config.md WC-1 to WC-7.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.mesh.binding import bind_service
+from controlplane.mesh.hostnames import Services, Winner
+from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.waypoints import Waypoints
+from controlplane.model.names import Name, ServiceName
+from controlplane.model.network import NetworkAddress
+from controlplane.model.problem import Problem, Severity
+from controlplane.model.service import LoadBalancingMode, Service
+from controlplane.model.waypoint_traffic import AddressRange, Resolution, ServedService
+
+
+class WaypointHost(NamedTuple):
+    """A hostname as one waypoint knows it."""
+
+    waypoint: Name
+    hostname: str
+
+
+class Claim(NamedTuple):
+    """A service that a waypoint is asked to serve; ``is_canonical`` decides between namesakes."""
+
+    served: ServedService
+    is_canonical: bool
+
+
+class Settled(NamedTuple):
+    """What became of the claims to one hostname of one waypoint."""
+
+    served: ServedService
+    lost: tuple[ServedService, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaypointServices:
+    """The services that waypoints serve, and those that they cannot."""
+
+    served: Collection[WaypointHost, ServedService]
+    problems: Collection[ProblemKey, Problem]
+
+
+def build_waypoint_services(
+    graph: Graph, services: Services, waypoints: Waypoints
+) -> WaypointServices:
+    """Declare what each waypoint serves on ``graph``."""
+    expected = waypoints.as_expected()
+
+    def claim(fetch: Fetch, winner: Winner) -> Mapping[tuple[Name, ServiceName], Claim]:
+        binding = bind_service(fetch, expected, winner.candidate.subject)
+        asked = dict.fromkeys(key for key in (binding.key, binding.canary) if key is not None)
+        service = winner.candidate.service.key
+        return {
+            (waypoint, service): Claim(served_service(waypoint, winner), winner.is_canonical)
+            for waypoint in asked
+        }
+
+    claims = graph.derive_many("services asked of waypoints", services.winners, claim)
+    by_host = claims.index(
+        "services asked of waypoints by hostname",
+        lambda value: (WaypointHost(value.served.waypoint, value.served.hostname),),
+    )
+    hosts = graph.distinct("hostnames asked of waypoints", by_host)
+
+    def settle(fetch: Fetch, host: WaypointHost) -> Settled | None:
+        return settle_claims(fetch.where(by_host, host))
+
+    settled = graph.derive("settled services of waypoints", hosts, settle)
+    return WaypointServices(
+        served=graph.derive("services of waypoints", settled, lambda _, value: value.served),
+        problems=graph.derive_many("problems of services of waypoints", settled, _problems),
+    )
+
+
+def settle_claims(claims: Iterable[Claim]) -> Settled | None:
+    """Return which of ``claims`` to one hostname a waypoint serves: canonical, then by name."""
+    ordered = sorted(claims, key=lambda claim: (not claim.is_canonical, claim.served.service))
+    if not ordered:
+        return None
+    first, *others = (claim.served for claim in ordered)
+    return Settled(first, tuple(others))
+
+
+def served_service(waypoint: Name, winner: Winner) -> ServedService:
+    """Return a published service as ``waypoint`` has to know it."""
+    candidate = winner.candidate
+    service = candidate.service
+    return ServedService(
+        waypoint=waypoint,
+        service=service.key,
+        owner=candidate.owner,
+        ranges=tuple(sorted({_range(address) for address in service.addresses})),
+        ports=candidate.served_ports,
+        resolution=_resolution(service),
+    )
+
+
+def _range(address: NetworkAddress) -> AddressRange:
+    length = len(address.address) * 8 if address.length is None else address.length
+    return AddressRange(address.address, length)
+
+
+def _resolution(service: Service) -> Resolution:
+    balancing = service.load_balancing
+    if balancing is not None and balancing.mode is LoadBalancingMode.PASSTHROUGH:
+        return Resolution.ORIGINAL_DESTINATION
+    return Resolution.DISCOVERED
+
+
+def _problems(_: Fetch, settled: Settled) -> Mapping[ProblemKey, Problem]:
+    problems = [
+        Problem(
+            severity=Severity.ERROR,
+            code="waypoint.hostname-taken",
+            message=(
+                f'waypoint "{lost.waypoint}" serves the hostname "{lost.hostname}" of '
+                f"{settled.served.owner}; it refuses connections to this one"
+            ),
+            object=lost.owner,
+            field=f"hosts[{lost.hostname}]",
+        )
+        for lost in settled.lost
+    ]
+    return {problem_key(problem): problem for problem in problems}

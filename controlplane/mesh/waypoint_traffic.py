@@ -1,0 +1,48 @@
+"""What waypoints serve, joined: the mesh comes in, collections keyed by waypoint go out.
+
+``pipeline.waypoint_encoding`` turns them into resources. docs/protocol/waypoint-config.md.
+"""
+
+from dataclasses import dataclass
+
+from controlplane.dataflow import Collection, Graph
+from controlplane.mesh.parts import Parts
+from controlplane.mesh.problems import ProblemKey
+from controlplane.mesh.waypoint_endpoints import EndpointsKey, build_waypoint_endpoints
+from controlplane.mesh.waypoint_services import WaypointHost, build_waypoint_services
+from controlplane.mesh.waypoint_workloads import build_direct_workloads, build_waypoint_frames
+from controlplane.model.names import Name
+from controlplane.model.problem import Problem
+from controlplane.model.waypoint_traffic import (
+    DirectWorkloads,
+    ServedService,
+    ServiceEndpoints,
+    WaypointFrame,
+)
+from controlplane.model.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaypointTraffic:
+    """What each waypoint serves; every key starts with the waypoint."""
+
+    frames: Collection[Name, WaypointFrame]
+    services: Collection[WaypointHost, ServedService]
+    endpoints: Collection[EndpointsKey, ServiceEndpoints]
+    direct: Collection[Name, DirectWorkloads]
+    problems: Collection[ProblemKey, Problem]
+
+
+def build_waypoint_traffic(
+    graph: Graph, parts: Parts, workloads: Collection[str, Workload]
+) -> WaypointTraffic:
+    """Declare what every waypoint serves on ``graph``; ``workloads`` are those of the mesh."""
+    frames = build_waypoint_frames(graph, parts.membership, parts.waypoints, parts.manifests.pods)
+    services = build_waypoint_services(graph, parts.services, parts.waypoints)
+    return WaypointTraffic(
+        frames=frames,
+        services=services.served,
+        endpoints=build_waypoint_endpoints(graph, services.served, workloads, parts.networks),
+        direct=build_direct_workloads(graph, frames, workloads),
+        problems=services.problems,
+    )
