@@ -10,7 +10,7 @@ from unicodedata import category, combining
 _NARROW: Final = frozenset("iljtfrI.,:;|!'`()[]/\\-\" ")
 _WIDE: Final = frozenset("mwMW@%")
 _CUT: Final = "…"
-_CUT_WIDTH: Final = 1.0
+_CUT_WIDTH: Final = 1.2
 
 
 def width_of(text: str, size: float) -> float:

@@ -1,7 +1,7 @@
 """Policies in words: one in, a line for each alternative out, as an operator would say it."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from controlplane.model.network import text_from_address
 from controlplane.model.policy import (
@@ -13,6 +13,8 @@ from controlplane.model.policy import (
     ServiceAccountMatch,
     StringMatch,
 )
+
+_PRESENT: Final = (StringMatch(MatchType.PRESENCE),)
 
 
 class Alternative(NamedTuple):
@@ -51,9 +53,13 @@ def _match(match: Match) -> str:
 def _either(
     says: str, denies: str, wanted: Sequence[object], unwanted: Sequence[object]
 ) -> Iterable[str]:
-    if wanted:
+    if wanted == _PRESENT:
+        yield f"there is some {says.removesuffix(' is')}"
+    elif wanted:
         yield f"{says} {' or '.join(map(_text, wanted))}"
-    if unwanted:
+    if unwanted == _PRESENT:
+        yield f"there is no {says.removesuffix(' is')}"
+    elif unwanted:
         yield f"{denies} {' nor '.join(map(_text, unwanted))}"
 
 

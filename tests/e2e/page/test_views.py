@@ -56,6 +56,7 @@ async def _uid_and_client(site: Site) -> tuple[str, int]:
 async def _violations(page: Page) -> list[str]:
     """Return what an accessibility checker finds serious or worse."""
     results = await Axe().run(page)
+    assert results.response["passes"]
     return [
         f"{each['id']}: {node['html'][:200]}"
         for each in results.response["violations"]
