@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import typer
 
+from controlplane.cli.patience import Patience
+
 INDENT: Final = 4
 
 
@@ -30,6 +32,8 @@ def print_document(document: Any, output: Output) -> None:
 
         # In C where it was built so: a dump of a large mesh takes half a minute otherwise.
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        typer.echo(yaml.dump(document, Dumper=dumper, sort_keys=False).rstrip("\n"))
+        with Patience("Writing YAML").waiting():
+            text = yaml.dump(document, Dumper=dumper, sort_keys=False)
+        typer.echo(text.rstrip("\n"))
         return
     typer.echo(json.dumps(document, indent=INDENT))
