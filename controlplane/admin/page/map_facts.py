@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from controlplane.admin.mesh_view import MeshView
@@ -29,6 +29,9 @@ _MEMBERS: Final = 2000
 _SLICE: Final = 256
 _FEW: Final = 250
 """Lines up to which accounts of another namespace are told apart."""
+
+_FEW_OUTSIDE: Final = 24
+"""Accounts of namespaces that are not on the map, up to which they are told apart."""
 
 OUTSIDE: Final = "outside"
 
@@ -173,20 +176,22 @@ def _drawn(
             boxes.pop(key, None)
     groups = {box.group for box in boxes.values()}
     flows: dict[Flow, None] = {}
-    count = sum(len(each.callers.allowed) + len(each.callers.denied) for each in found.services)
+    named = [caller for each in found.services for caller in _named(each.callers)]
+    outside = {each for each in named if each.account and each.namespace not in groups}
+    is_bundled = _Bundled(within=len(named) > _FEW, outside=len(outside) > _FEW_OUTSIDE)
     for each in found.services:
         if each.key not in boxes:
             continue
         waypoint_key = through.get(each.service.waypoint)
         if waypoint_key is not None:
             flows[Flow(each.key, waypoint_key, FlowKind.THROUGH)] = None
-        for kind, named in (
+        for kind, some in (
             (FlowKind.DENY, each.callers.denied),
             (FlowKind.ALLOW, each.callers.allowed),
         ):
-            for caller in sorted(named):
-                is_bundled = count > _FEW and caller.namespace != each.service.namespace
-                for source in _sources(caller, found.accounts, groups, is_bundled=is_bundled):
+            for caller in sorted(some):
+                told = is_bundled.told(caller, each.service.namespace, groups)
+                for source in _sources(told, found.accounts, groups):
                     box = source if isinstance(source, Box) else None
                     if box is not None:
                         boxes.setdefault(box.key, box)
@@ -195,15 +200,30 @@ def _drawn(
     return tuple(boxes.values()), tuple(flows)
 
 
+class _Bundled(NamedTuple):
+    """Whether lines are drawn from namespaces, where there are too many from single accounts."""
+
+    within: bool
+    outside: bool
+
+    def told(self, caller: Caller, namespace: str, groups: set[str]) -> Caller:
+        """Return whom the line to a service of ``namespace`` comes from."""
+        if not caller.account or caller.namespace == namespace:
+            return caller
+        is_bundled = self.within if caller.namespace in groups else self.outside
+        return Caller(caller.namespace) if is_bundled else caller
+
+
+def _named(found: Callers) -> Iterator[Caller]:
+    yield from found.allowed
+    yield from found.denied
+
+
 def _sources(
-    caller: Caller,
-    accounts: Mapping[Name, Sequence[str]],
-    groups: set[str],
-    *,
-    is_bundled: bool,
+    caller: Caller, accounts: Mapping[Name, Sequence[str]], groups: set[str]
 ) -> Sequence[str | Box]:
     """Return what on the map a caller is: boxes, a group, or a box made for it."""
-    if caller.account and not (is_bundled and caller.namespace in groups):
+    if caller.account:
         name = Name(caller.namespace, caller.account)
         boxes = accounts.get(name)
         if boxes:

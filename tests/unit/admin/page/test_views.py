@@ -218,6 +218,24 @@ spec:
     assert ("account bookinfo/batch", details, FlowKind.DENY) in {tuple(f) for f in facts.flows}
 
 
+@pytest.mark.parametrize(("count", "boxes"), [(24, 24), (25, 1)])
+async def test_many_callers_from_elsewhere_are_told_by_namespace(count: int, boxes: int) -> None:
+    rig = bookinfo()
+    names = ", ".join(f"cluster.local/ns/far/sa/a{number}" for number in range(count))
+    rig.apply_text(
+        f"""\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: many, namespace: bookinfo}}
+spec:
+  selector: {{matchLabels: {{app: ratings}}}}
+  rules: [{{from: [{{source: {{principals: [{names}]}}}}]}}]
+"""
+    )
+    facts = await map_facts(rig.view, EVERYTHING)
+    assert sum(box.kind is BoxKind.OUTSIDE for box in facts.boxes) == boxes
+
+
 async def test_the_map_of_a_namespace_shows_no_other() -> None:
     rig = bookinfo()
     rig.apply_text(TILL)
