@@ -125,7 +125,7 @@ def print_findings(
         line.stylize(_STYLES[finding.level], 0, len(finding.level))
         console.print(line)
         if explains:
-            console.print(Text(f"    {finding.advice}", style="dim"))
+            console.print(Text(f"    {one_line(finding.advice)}", style="dim"))
     if any(finding.level.rank >= failure_threshold.rank for finding in findings):
         raise typer.Exit(THRESHOLD_EXCEEDED)
 
