@@ -228,6 +228,15 @@ class Settings(BaseSettings):
         default=None,
         description="sqlite:///FILE or postgresql://...; a file in the data folder when unset.",
     )
+    migrates_database: bool = Field(
+        default=False,
+        description="At start move PostgreSQL up to the schema of this version, as SQLite is.",
+    )
+    ledger_key_file: Path | None = Field(
+        default=None,
+        description="File with the ledger's key, 32 bytes or more in hexadecimal; a Secret in a "
+        "cluster, else a file in the data folder, when unset.",
+    )
     ledger: Literal["batched", "strict"] = Field(
         default="batched",
         description="Write the ledger behind certificates, or before they leave.",
@@ -308,6 +317,11 @@ class Settings(BaseSettings):
     )
     max_file_bytes: int = Field(
         default=8 * 1024 * 1024, gt=0, description="Largest manifest file read."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("ISTIOD_LITE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="URL of a collector that takes OTLP over HTTP: a trace of each commit is sent.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="Console on a terminal, JSON elsewhere."

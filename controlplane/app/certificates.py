@@ -21,6 +21,7 @@ from controlplane.app.certificate_observation import (
 from controlplane.app.certificate_upkeep import publish_roots, retain, write_roots
 from controlplane.app.errors import StartupError
 from controlplane.app.kept import Kept, given_authority, root_file
+from controlplane.app.preparation import Preparation
 from controlplane.authentication.accounts import read_accounts
 from controlplane.authentication.authenticator import TokenAuthenticator
 from controlplane.authentication.clusters import Clusters
@@ -81,6 +82,7 @@ class Certificates:
         self._clock = clock
         self._metrics = metrics.certificates
         self._kept = kept
+        self.preparation = Preparation(kept, clock)
         self._root_file = root_file(settings.data_dir)
         self._observation = CertificateObservation(metrics)
         try:
@@ -191,18 +193,9 @@ class Certificates:
 
     def unfit_reason(self) -> str | None:
         """Return why no certificate can be issued now, in words; None when it can."""
-        return None if self._signers.current() is not None else self._signers.unfit_reason()
-
-    async def prepare(self) -> None:
-        """Prepare the database, and learn how far others have led.
-
-        Raises:
-            StartupError: it cannot be used.
-        """
-        try:
-            await self._kept.prepare()
-        except (StoreError, AuthorityError) as error:
-            raise StartupError(str(error)) from error
+        if self._signers.current() is not None:
+            return None
+        return "; ".join(filter(None, (self._signers.unfit_reason(), self.trouble)))
 
     async def open(self, patience: float) -> None:
         """Load the authorities, or wait ``patience`` seconds for whoever leads to make them.

@@ -7,6 +7,8 @@ written to the cluster, ``writers`` puts together.
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from controlplane.app.errors import StartupError
 from controlplane.app.kept import Floor, Memory, Places
 from controlplane.app.observed_client import ObservedClient
@@ -26,14 +28,22 @@ from controlplane.metrics import Metrics
 from controlplane.model.problem import Problem
 from controlplane.settings import Settings
 from controlplane.sources.kubernetes.source import KubernetesSettings, KubernetesSource
+from controlplane.store.chain import LedgerKey
+from controlplane.store.ledger_key import LedgerKeyAwayError, LedgerKeyError
+from controlplane.store.secret_ledger_key import SecretLedgerKey
 
 _MESH_CONFIG: Final = "istio"
 _PAUSE: Final = 1.0
 _NOT_FOUND: Final = 404
 
+_log = structlog.get_logger()
+
 
 class Cluster:
-    """One cluster, opened. ``location`` says where it was found, ``server`` which it is."""
+    """One cluster, opened. ``location`` says where it was found, ``server`` which it is.
+
+    ``awaits`` says what could not be had of it yet, without which nothing is opened; "" for none.
+    """
 
     def __init__(
         self, server: ApiServer, location: str, settings: Settings, clock: Clock, metrics: Metrics
@@ -41,6 +51,7 @@ class Cluster:
         self.location = location
         self.server = server.url
         self.election = settings.lease_name
+        self.awaits = ""
         self.client: ClusterClient = ObservedClient(server, metrics.cluster)
         self.keys = SecretKeyStore(self.client, namespace=settings.system_namespace)
         self.reviews = ClusterTokenReviews(server)
@@ -88,20 +99,48 @@ class Cluster:
                 answer = await self.client.request("GET", self._mesh_config_path)
                 refusal = refusal_in(answer)
                 if refusal is None or refusal.status == _NOT_FOUND:
+                    self.awaits = ""
                     return self._trust_domain_in(answer)
                 reason = str(refusal)
             except ClusterError as error:
                 reason = str(error)
-            if self._clock.monotonic() >= until:
-                raise StartupError(
-                    f"the mesh configuration, {self._mesh_config}, cannot be read from "
-                    f"{self.server}: {reason}; with --files a folder is served without a cluster"
-                )
-            await self._clock.sleep(_PAUSE)
+            await self._pause(
+                f"the mesh configuration, {self._mesh_config}, cannot be read from "
+                f"{self.server}: {reason}",
+                until,
+            )
+
+    async def ledger_key(self, patience: float) -> LedgerKey:
+        """Return the ledger's key, made in the cluster by the first who asks.
+
+        Raises:
+            StartupError: it cannot be had within ``patience`` seconds, or is unusable.
+        """
+        kept = SecretLedgerKey(self.client, namespace=self._settings.system_namespace)
+        until = self._clock.monotonic() + patience
+        while True:
+            try:
+                key = await kept.read_or_make()
+            except LedgerKeyAwayError as error:
+                await self._pause(str(error), until)
+            except LedgerKeyError as error:
+                raise StartupError(str(error)) from error
+            else:
+                self.awaits = ""
+                return key
 
     async def close(self) -> None:
         """Close every connection."""
         await self._server.close()
+
+    async def _pause(self, reason: str, until: float) -> None:
+        """Say what is waited for, and wait a little; StartupError when it is too late."""
+        if self._clock.monotonic() >= until:
+            raise StartupError(f"{reason}; with --files a folder is served without a cluster")
+        if reason != self.awaits:
+            _log.warning("cluster.awaited", reason=reason)
+        self.awaits = reason
+        await self._clock.sleep(_PAUSE)
 
     def _locks(self) -> ElectionLocks | None:
         settings = self._settings

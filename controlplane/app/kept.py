@@ -28,12 +28,13 @@ from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.settings import Settings
 from controlplane.sources.paths import read_paths
 from controlplane.store.anchors import FileAnchors
+from controlplane.store.chain import LedgerKey
 from controlplane.store.database import Database, database_url
 from controlplane.store.errors import StoreError
 from controlplane.store.journal import Journal
 from controlplane.store.leadership import StoreLeadership
 from controlplane.store.ledger import Ledger, LedgerSettings
-from controlplane.store.ledger_key import ledger_key
+from controlplane.store.ledger_key import ledger_key, read_key_file
 from controlplane.store.schema import prepare_schema
 from controlplane.store.spool import Spool
 
@@ -80,14 +81,25 @@ class Kept:
     leadership: Leadership
     floor: Floor
     authorities: Authorities
+    migrates: bool
 
     async def prepare(self) -> None:
         """Make the database ready, and learn how far others have led.
 
+        Until its schema is known to be right nobody else is let into it. May be tried again.
+
         Raises:
             StoreError: it cannot be used.
         """
-        await prepare_schema(self.database)
+        looked_at = Database(self.database.url, connections=1)
+        try:
+            await prepare_schema(looked_at, migrates=self.migrates)
+        except StoreError as error:
+            self.database.hold(str(error))
+            raise
+        finally:
+            await looked_at.close()
+        self.database.release()
         self.floor.see(await self.journal.highest_token(self.authorities.trust_domain))
         # A database that is empty is behind the keys. Keys that cannot be read are told of later.
         with suppress(KeyStoreError):
@@ -96,20 +108,36 @@ class Kept:
                 self.floor.see(found.content.authorities.state.fencing_token)
 
 
+def own_ledger_key(settings: Settings) -> LedgerKey:
+    """Return the ledger's key of one who is given one, or keeps it in the data folder.
+
+    Raises:
+        StartupError: it cannot be used.
+    """
+    try:
+        if settings.ledger_key_file is not None:
+            return read_key_file(settings.ledger_key_file)
+        return ledger_key(settings.data_dir)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+
+
 def open_kept(
-    settings: Settings, clock: Clock, *, trust_domain: str, memory: Memory | None
+    settings: Settings, clock: Clock, *, trust_domain: str, key: LedgerKey, memory: Memory | None
 ) -> Kept:
     """Return what is kept in data folder and database, and by ``memory`` or, without one, there.
 
+    ``key`` is the ledger's. Nobody is let into the database before it is prepared.
+
     Raises:
-        StartupError: the database's address or the ledger's key cannot be used.
+        StartupError: the database's address cannot be used.
     """
     data_dir = settings.data_dir
     try:
         database = Database(database_url(settings.database_url, data_dir=data_dir))
-        key = ledger_key(data_dir)
     except StoreError as error:
         raise StartupError(str(error)) from error
+    database.hold("the schema of the database has not been looked at yet")
     ledger = Ledger(
         database=database,
         key=key,
@@ -153,6 +181,7 @@ def open_kept(
         leadership=memory.leadership,
         floor=memory.floor,
         authorities=authorities,
+        migrates=settings.migrates_database,
     )
 
 

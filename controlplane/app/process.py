@@ -6,6 +6,7 @@ waits to be written is (docs/protocol/replicas.md).
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,11 +19,18 @@ from controlplane.app.admin import AdminSide
 from controlplane.app.certificates import Certificates
 from controlplane.app.cluster import Cluster, opened
 from controlplane.app.cluster_observation import measure
+from controlplane.app.commit_tracing import CommitTracing, opened_tracing
 from controlplane.app.data_folder import held_data_folder
 from controlplane.app.duties import Duties
 from controlplane.app.errors import StartupError, startup_error_in
 from controlplane.app.fleet import FleetKeeping
-from controlplane.app.kept import Places, open_kept, root_file, trust_domain_in
+from controlplane.app.kept import (
+    Places,
+    open_kept,
+    own_ledger_key,
+    root_file,
+    trust_domain_in,
+)
 from controlplane.app.local import local_reviews, local_source
 from controlplane.app.mesh import Mesh
 from controlplane.app.observation import StreamObservation
@@ -47,6 +55,8 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 2.0
 _PATIENCE_IN_CLUSTER: Final = 60.0
+_PATIENCE_IN_POD: Final = math.inf
+"""Whoever restarts a pod waits longer each time: what comes back is found sooner by waiting."""
 
 log = structlog.get_logger()
 
@@ -207,6 +217,10 @@ class Process:
             server, certificates.handlers, certificate, settings, self.host
         )
         fleet = FleetKeeping(certificates.database, settings, clock, server=server, mesh=mesh)
+        tracing = opened_tracing(settings, stack)
+        if tracing is not None:
+            traces = CommitTracing(mesh.commits.recent, tracing.export, clock)
+            duties.keep({"traces": traces.run()})
         if self._admin is not None:
             self._admin.opened(server, certificates, fleet)
         observation = ProcessObservation(
@@ -230,25 +244,32 @@ class Process:
     ) -> Certificates:
         """Open the authorities, and in a cluster start to write where this replica leads."""
         settings, clock, mesh = self.settings, self._clock, self._mesh
-        patience = _PATIENCE if cluster is None else _PATIENCE_IN_CLUSTER
+        patience = self._patience
         if cluster is None:
             reviews: TokenReviews = local_reviews(settings, clock, mesh.residents)
             trust_domain = settings.trust_domain or trust_domain_in(settings.files)
         else:
             reviews, trust_domain = cluster.reviews, await cluster.trust_domain(patience)
+        if cluster is None or settings.ledger_key_file is not None:
+            key = own_ledger_key(settings)
+        else:
+            key = await cluster.ledger_key(patience)
         kept = open_kept(
             settings,
             clock,
             trust_domain=trust_domain,
+            key=key,
             memory=None if cluster is None else cluster.memory(self._expected_targets),
         )
         certificates = Certificates(
             settings, clock, self.metrics, mesh.residents, kept=kept, reviews=reviews
         )
         stack.push_async_callback(certificates.close)
-        await certificates.prepare()
+        preparation = certificates.preparation
+        await preparation.begin(waits=cluster is not None)
+        self._readiness.certificates = certificates
         if cluster is not None or certificates.given is None:
-            duties.lead({"leadership": kept.leadership.run()})
+            duties.lead({"leadership": preparation.lead(kept.leadership)})
         if cluster is not None:
             writers = self._readiness.writers = Writers(
                 settings=settings,
@@ -262,8 +283,14 @@ class Process:
             duties.keep({"cluster metrics": measure(cluster, writers, self.metrics, clock)})
         await certificates.open(patience)
         mesh.on_mesh_config(certificates.notice)
-        self._readiness.certificates = certificates
         return certificates
+
+    @property
+    def _patience(self) -> float:
+        """Return the seconds that what we cannot do without may be away when we start."""
+        if self._location is None:
+            return _PATIENCE
+        return _PATIENCE_IN_POD if self._location.is_in_pod else _PATIENCE_IN_CLUSTER
 
     def _expected_targets(self) -> Places:
         writers = self._readiness.writers

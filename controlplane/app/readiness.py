@@ -38,7 +38,8 @@ class Readiness:
         """Return what keeps the process from serving, a sentence each; empty when it serves."""
         reasons = []
         if not self.is_open:
-            reasons.append("the ports are not open yet")
+            awaits = "" if self.cluster is None else self.cluster.awaits
+            reasons.append("the ports are not open yet" + (f": {awaits}" if awaits else ""))
         if self.is_stopping:
             reasons.append("the process is shutting down")
         reason = self.why_incomplete()
@@ -66,7 +67,10 @@ class Readiness:
 
     def _authorities(self, certificates: "Certificates") -> Iterator[str]:
         """Yield what is wrong with them while they go on signing."""
-        if certificates.trouble:
+        awaits = certificates.preparation.awaits
+        if awaits:
+            yield f"this replica leads only when the database is there, and waits for it: {awaits}"
+        if certificates.trouble and certificates.unfit_reason() is None:
             yield f"the authorities stay as they are: {certificates.trouble}"
         configured, issued = self._mesh.configured.trust_domain, certificates.trust_domain
         if self._mesh.is_complete and configured != issued:

@@ -86,6 +86,7 @@ class Authorities:
     _loaded: KeptAuthorities | None = field(default=None, init=False, repr=False)
     _reported: Replica | None = field(default=None, init=False)
     _written: BundleTarget | None = field(default=None, init=False)
+    _told: BundleTarget | None = field(default=None, init=False)
 
     def current(self) -> SignerSnapshot | None:
         """Return what signs now; None when nothing does, or when this replica has fallen behind."""
@@ -130,6 +131,8 @@ class Authorities:
             kept = await self.memories.keys.load()
             self._require_own(kept)
             self._take_up(kept)
+            # Whoever connects needs the roots, whether or not they can be reported now.
+            await self._write_bundle()
             view = await self.memories.journal.read()
             self._compare(view)
             decision = await self._lead(kept, view)
@@ -248,6 +251,9 @@ class Authorities:
         if self._loaded is None:
             return
         await self._write_bundle()
+        if self._written is not None and self._told != self._written:
+            await self.memories.journal.report_target(self._written)
+            self._told = self._written
         state, now = self._loaded.authorities.state, self.clock.now()
         last = self._reported or next(
             (each for each in view.replicas if each.replica_id == self.replica_id), None
@@ -274,7 +280,7 @@ class Authorities:
         )
 
     async def _write_bundle(self) -> None:
-        """Write the roots to this replica's file when they have changed, and say so."""
+        """Write the roots to this replica's file when they have changed."""
         if self.bundle_file is None or self._loaded is None:
             return
         authorities = self._loaded.authorities
@@ -283,7 +289,6 @@ class Authorities:
             return
         if self._written is None or self._written.bundle_version_written != version:
             self._written = await self.bundle_file.write(authorities, self.clock.now())
-            await self.memories.journal.report_target(self._written)
 
     async def _forget_gone(self, view: JournalView) -> None:
         """Forget replicas whose last certificate has ended, and the files of silent ones."""

@@ -10,13 +10,18 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from controlplane.app.surroundings import chosen_cluster
+from controlplane.cli.clusters import Context, Kubeconfig
 from controlplane.cli.databases import with_database
 from controlplane.cli.tables import aligned
 from controlplane.clock import SystemClock
+from controlplane.cluster.api_server import open_cluster
 from controlplane.model.certificate import IssuedCertificate
+from controlplane.settings import Settings
 from controlplane.store.anchors import FileAnchors
+from controlplane.store.chain import LedgerKey
 from controlplane.store.database import Database
-from controlplane.store.ledger_key import read_ledger_key
+from controlplane.store.ledger_key import LedgerKeyError, read_key_file, read_ledger_key
 from controlplane.store.ledger_queries import (
     MOST_ROWS,
     LedgerFilter,
@@ -24,6 +29,7 @@ from controlplane.store.ledger_queries import (
     refused_rows,
 )
 from controlplane.store.ledger_rows import LedgerRow
+from controlplane.store.secret_ledger_key import SecretLedgerKey
 from controlplane.store.verification import Verification, verify_ledger
 
 FOUND: Final = 3
@@ -84,17 +90,25 @@ def ledger(  # noqa: PLR0913 - one option each
         typer.echo(aligned(_HEADER, map(_cells, rows)))
 
 
-def verify(data_dir: _DataDir = None) -> None:
+def verify(
+    data_dir: _DataDir = None, kubeconfig: Kubeconfig = None, context: Context = None
+) -> None:
     """Compare the whole ledger with its codes, and with the heads kept outside the database.
+
+    The key is read where `serve` has it: the file that ISTIOD_LITE_LEDGER_KEY_FILE names, else in
+    a pod, or where --kubeconfig, --context or KUBECONFIG names a cluster, the Secret
+    istiod-lite-ledger there, else the data folder. Heads are those of the data folder.
 
     Exit code 0 when nobody touched it, 3 with every finding when somebody did, 1 when that
     cannot be told: the database, the key or the heads cannot be used.
 
-    Example: istiod-lite ca verify-ledger
+    Example: kubectl -n istio-system exec deploy/istiod -- istiod-lite ca verify-ledger
     """
+    named: dict[str, Any] = {"kubeconfig": kubeconfig, "context": context}
+    settings = Settings(**{name: value for name, value in named.items() if value is not None})
 
     async def act(database: Database, folder: Path) -> Verification:
-        key = read_ledger_key(folder)
+        key = await _key(settings, folder)
         anchors = FileAnchors(folder, key).read()
         return await verify_ledger(database, key=key, anchors=anchors)
 
@@ -117,6 +131,26 @@ def verify(data_dir: _DataDir = None) -> None:
     if not verified.is_intact:
         raise typer.Exit(FOUND)
     typer.echo("intact")
+
+
+async def _key(settings: Settings, folder: Path) -> LedgerKey:
+    if settings.ledger_key_file is not None:
+        return read_key_file(settings.ledger_key_file)
+    location = chosen_cluster(settings)
+    if location is None:
+        return read_ledger_key(folder)
+    client = await open_cluster(location)
+    try:
+        kept = SecretLedgerKey(client, namespace=settings.system_namespace)
+        key = await kept.read()
+    finally:
+        await client.close()
+    if key is None:
+        raise LedgerKeyError(
+            f"there is no {kept.reference} in the cluster at {client.url}: a ledger written without"
+            " a cluster is verified with ISTIOD_LITE_CLUSTER=none"
+        )
+    return key
 
 
 def _moment(text: str) -> datetime:

@@ -51,10 +51,14 @@ def database_url(text: str | None, *, data_dir: Path) -> URL:
 
 
 class Database:
-    """A pool of connections to one database. Close it when done."""
+    """A pool of connections to one database. Close it when done.
+
+    While it is held it is as good as away: nothing is read or written.
+    """
 
     def __init__(self, url: URL, *, connections: int = 5) -> None:
         self.url: Final = url
+        self._held = ""
         self.is_sqlite: Final = url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             _own_file(Path(url.database or ""))
@@ -66,13 +70,22 @@ class Database:
             else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
 
+    def hold(self, reason: str) -> None:
+        """Let nobody in, for a reason in words, until it is released."""
+        self._held = reason
+
+    def release(self) -> None:
+        """Let everybody in again."""
+        self._held = ""
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Run a transaction that writes: committed at the end, rolled back on any exception.
 
         Raises:
-            DatabaseError: the database cannot be reached or refuses.
+            DatabaseError: the database cannot be reached or refuses, or is held.
         """
+        self._require_released()
         with _translated():
             async with self._writer.begin() as connection:
                 yield connection
@@ -82,8 +95,9 @@ class Database:
         """Run a transaction that sees one state of the database throughout, and writes nothing.
 
         Raises:
-            DatabaseError: the database cannot be reached or refuses.
+            DatabaseError: the database cannot be reached or refuses, or is held.
         """
+        self._require_released()
         with _translated():
             async with self._reader.connect() as connection:
                 yield connection
@@ -92,6 +106,10 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+    def _require_released(self) -> None:
+        if self._held:
+            raise DatabaseError(self._held)
 
 
 class _translated:  # noqa: N801 - reads as a word of the with statement

@@ -1,7 +1,8 @@
 """Which schema a database has, and moving it: what ``istiod-lite db`` and start-up do.
 
 Start-up migrates SQLite by itself, since nobody else does; a PostgreSQL database is shared, so
-it has to have exactly the schema this version knows, and moving it is an operator's act.
+it has to have exactly the schema this version knows, and moving it is an operator's act, or what
+the settings allow.
 """
 
 from pathlib import Path
@@ -66,17 +67,21 @@ async def downgrade(database: Database, revision: str) -> None:
     await _migrate(database, "downgrade", revision)
 
 
-async def prepare_schema(database: Database) -> None:
+async def prepare_schema(database: Database, *, migrates: bool = False) -> None:
     """Leave the database with the schema of this version, or refuse to go on.
 
+    With ``migrates`` PostgreSQL is moved up like SQLite; of several processes that do so at once
+    one does, and the others find it done.
+
     Raises:
-        SchemaError: it is PostgreSQL with another schema, or SQLite with one from a newer version.
+        SchemaError: it is PostgreSQL with another schema, or one from a newer version.
+        DatabaseError: it cannot be reached.
     """
     current = await current_revision(database)
     newest = newest_revision()
     if current == newest:
         return
-    if database.is_sqlite:
+    if database.is_sqlite or migrates:
         await upgrade(database)
         return
     if current is None:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,15 +25,18 @@ def postgres_binaries() -> Path | None:
     return next((each for each in folders if (each / "initdb").exists()), None)
 
 
-@contextmanager
-def running_postgres(binaries: Path) -> Iterator[str]:
-    """Run a server of its own; yield a URL to which a database's name is to be added.
+class PostgresServer:
+    """A server that can be started and stopped; ``url`` takes the name of a database.
 
     The server refuses to be root: then it runs as whom the machine calls nobody, from a copy of
     its programs where its own may not be read by everyone.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    try:
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.url = f"postgresql://tests@/{{name}}?host={folder}&port={PORT}"
+        self._folder = folder
+        self._data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
         user: str | None = None
         if os.geteuid() == 0:
             user = "nobody"
@@ -41,30 +45,60 @@ def running_postgres(binaries: Path) -> Iterator[str]:
         if user is not None and not _may_run(binaries, user):
             shutil.copytree(binaries.parent, folder / "install", symlinks=True)
             binaries = folder / "install" / "bin"
-        data = folder / "data"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        self._binaries = binaries
+        self._as = {
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+            "cwd": folder,
+            "user": user,
+        }
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-N", "-E", "UTF8"],
+            [binaries / "initdb", "-D", self._data, "--username=tests", "--auth=trust", "-EUTF8"],
             check=True,
-            user=user,
-            **quiet,
+            **self._as,
         )
-        options = ["-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(PORT), *options], user=user, **quiet
+
+    def start(self) -> None:
+        """Start it; RuntimeError where it does not come up."""
+        options = ["-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+        self._process = subprocess.Popen(
+            [self._binaries / "postgres", "-D", self._data, "-p", str(PORT), *options], **self._as
         )
+        _await_ready(self._process, self._folder)
+
+    def stop(self) -> None:
+        """Stop it with every connection, if it runs."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def stopped_postgres(binaries: Path) -> Iterator[PostgresServer]:
+    """Yield a server of its own that does not run yet; it is gone in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    try:
+        server = PostgresServer(binaries, folder)
         try:
-            _await_ready(server, folder)
-            yield f"postgresql://tests@/{{name}}?host={folder}&port={PORT}"
+            yield server
         finally:
-            server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(10)
-            if server.poll() is None:
-                server.kill()
-                server.wait()
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_postgres(binaries: Path) -> Iterator[str]:
+    """Run a server of its own; yield a URL to which a database's name is to be added."""
+    with stopped_postgres(binaries) as server:
+        server.start()
+        yield server.url
 
 
 def _may_run(binaries: Path, user: str) -> bool:

@@ -26,6 +26,8 @@
     secretKeyRef:
       name: {{ .Values.database.postgresql.existingSecret | quote }}
       key: {{ .Values.database.postgresql.key | quote }}
+- name: ISTIOD_LITE_MIGRATES_DATABASE
+  value: {{ .Values.database.postgresql.migrate | quote }}
 {{- end }}
 {{- with .Values.revision }}
 - name: REVISION

@@ -17,6 +17,7 @@ from controlplane.controllers.webhook_configuration import WEBHOOKS
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.reading import read_object
 from controlplane.settings import Settings
+from controlplane.store.secret_ledger_key import NAME as LEDGER_KEY
 from tests.support.chart import (
     CASES,
     CHART,
@@ -161,13 +162,10 @@ def test_more_replicas_stand_apart_and_go_one_after_another() -> None:
     assert of_kind("default", "PodDisruptionBudget") == []
 
 
-def test_a_shared_database_has_its_schema_before_a_replica_starts() -> None:
-    (first,) = pod("ha-postgres")["spec"]["initContainers"]
-    assert first["args"] == ["db", "upgrade"]
-    served = container("ha-postgres")
-    for field in ("image", "env", "securityContext"):
-        assert first[field] == served[field]
-    assert "initContainers" not in pod("default")["spec"]
+def test_a_replica_makes_the_schema_of_a_shared_database_and_none_waits_for_it_unstarted() -> None:
+    assert environment("ha-postgres")["ISTIOD_LITE_MIGRATES_DATABASE"] == "true"
+    # Whoever cannot start because the database is away would be started less and less often.
+    assert "initContainers" not in pod("ha-postgres")["spec"]
 
 
 def test_a_claim_is_one_pods_at_a_time_and_outlives_the_release() -> None:
@@ -228,7 +226,7 @@ def test_names_in_rights_are_those_of_the_code() -> None:
     named = {name for rule in rules for name in rule.get("resourceNames", ())}
     lease: str = Settings.model_fields["lease_name"].default
     locks = {each.name for each in CONFIG_MAP_LOCKS}
-    assert named == {KEYS, lease, "istio"} | locks
+    assert named == {KEYS, LEDGER_KEY, lease, "istio"} | locks
 
 
 def test_the_image_of_waypoints_is_the_one_that_is_tested() -> None:

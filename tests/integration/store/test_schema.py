@@ -1,12 +1,14 @@
 """Migrations on both databases: up, down, and what start-up makes of what it finds."""
 
+import asyncio
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from controlplane.store.database import Database
-from controlplane.store.errors import SchemaError
+from controlplane.store.errors import DatabaseError, SchemaError
 from controlplane.store.schema import (
     current_revision,
     downgrade,
@@ -71,14 +73,31 @@ async def test_start_up_migrates_sqlite_and_refuses_an_empty_postgresql(
         assert await current_revision(empty_database) is None
 
 
+@pytest.mark.proves("LG-31")
+async def test_start_up_migrates_any_database_when_it_is_told_to(empty_database: Database) -> None:
+    await asyncio.gather(*(prepare_schema(empty_database, migrates=True) for _ in range(2)))
+    assert await current_revision(empty_database) == newest_revision()
+
+
 @pytest.mark.proves("LG-32")
+@pytest.mark.parametrize("migrates", [False, True])
 async def test_start_up_refuses_a_schema_of_a_version_it_does_not_know(
-    database: Database,
+    database: Database, *, migrates: bool
 ) -> None:
     async with database.writing() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '7777'"))
     with pytest.raises(SchemaError, match="does not know"):
-        await prepare_schema(database)
+        await prepare_schema(database, migrates=migrates)
+
+
+async def test_nobody_is_let_into_a_database_that_is_held(database: Database) -> None:
+    database.hold("wait")
+    with pytest.raises(DatabaseError, match="wait"):
+        await current_revision(database)
+    with pytest.raises(DatabaseError, match="wait"):
+        await upgrade(database)
+    database.release()
+    assert await current_revision(database) == newest_revision()
 
 
 @pytest.mark.refutes("LG-31", "LG-32")
