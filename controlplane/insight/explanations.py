@@ -99,6 +99,10 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "waypoint.invalid-parameters": Explanation(
         "IL0410", "Correct the ConfigMap that the Gateway or its class refers to."
     ),
+    "waypoint.hostname-taken": Explanation(
+        "IL0411",
+        "Use another hostname, or another waypoint: one waypoint serves a hostname for one object.",
+    ),
     # Policies.
     "policy.unusable-value": Explanation(
         "IL0501", "Correct the value; the policy is enforced more strictly than written."
