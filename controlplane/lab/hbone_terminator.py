@@ -1,0 +1,194 @@
+"""What a node proxy does for pods that are called: HBONE comes in, applications are connected to.
+
+Who may come and where an authority leads are asked of the caller of this module. Every tunnel
+leaves an access record, with the names that ztunnel's access log has.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from controlplane.clock import Clock, SystemClock
+from controlplane.lab.certificates import HeldCertificate
+from controlplane.lab.hbone_connection import HboneConnection
+from controlplane.lab.hbone_errors import HandshakeError
+from controlplane.lab.hbone_pipe import join
+from controlplane.lab.hbone_stream import HboneStream
+from controlplane.lab.hbone_tls import peer_identity, server_context
+
+Address: TypeAlias = tuple[str, int]
+Plain: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+_PATIENCE: Final = 5.0
+_MOST_RECORDS: Final = 10_000
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
+
+
+@dataclass(slots=True, kw_only=True)
+class Access:
+    """One request for a tunnel, from when it came.
+
+    ``status`` is what it was answered, 0 before; ``duration`` is in seconds, None while it lasts.
+    """
+
+    source: Address
+    identity: str
+    destination: Address
+    stream: HboneStream = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 0
+    duration: float | None = None
+
+    @property
+    def authority(self) -> str:
+        """Return where the tunnel was to lead."""
+        return self.headers.get(":authority", "")
+
+    def line(self) -> dict[str, str | int]:
+        """Return it as the fields of an access log; bytes are counted from our side."""
+        return {
+            "src.addr": "{}:{}".format(*self.source),
+            "src.identity": self.identity,
+            "dst.addr": "{}:{}".format(*self.destination),
+            "dst.hbone_addr": self.authority,
+            "direction": "inbound",
+            "response_code": self.status,
+            "bytes_sent": self.stream.bytes_sent,
+            "bytes_recv": self.stream.bytes_received,
+            "duration": "" if self.duration is None else f"{self.duration * 1000:.0f}ms",
+        }
+
+
+class Terminator:
+    """Ends tunnels at one address; use it as ``async with Terminator(...) as terminator``.
+
+    Args:
+        held: who we are and whom we trust.
+        admits: whether a peer with this SPIFFE id may come; others are sent away before HTTP/2.
+        application: where an authority leads, None where it leads nowhere.
+        host: the address to listen on, port 0 for a free one.
+        port: see ``host``.
+        clock: measures durations.
+    """
+
+    def __init__(
+        self,
+        held: HeldCertificate,
+        *,
+        admits: Callable[[str], bool],
+        application: Callable[[str], Address | None],
+        host: str,
+        port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.accesses: deque[Access] = deque(maxlen=_MOST_RECORDS)
+        self.refused: deque[str] = deque(maxlen=_MOST_RECORDS)
+        self._held = held
+        self._admits = admits
+        self._application = application
+        self._wanted = (host, port)
+        self._clock = clock or SystemClock()
+        self._server: asyncio.Server | None = None
+        self._connections: set[HboneConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> Address:
+        """Return where it listens."""
+        if self._server is None:
+            return self._wanted
+        host, port, *_ = self._server.sockets[0].getsockname()
+        return host, port
+
+    async def __aenter__(self) -> Self:
+        host, port = self._wanted
+        self._server = await asyncio.start_server(
+            self._begin, host, port, ssl=server_context(self._held), ssl_shutdown_timeout=1.0
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        ending = list(self._tasks)
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Tell every client to open new streams elsewhere; those there are go on."""
+        for connection in self._connections:
+            connection.drain()
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._serve(reader, writer))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name="hbone terminator")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            identity = peer_identity(writer)
+        except HandshakeError as error:
+            self.refused.append(str(error))
+            writer.transport.abort()
+            return
+        if not self._admits(identity):
+            self.refused.append(identity)
+            writer.transport.abort()
+            return
+        source: Address = writer.get_extra_info("peername")[:2]
+        destination: Address = writer.get_extra_info("sockname")[:2]
+
+        def accept(stream: HboneStream) -> None:
+            access = Access(
+                source=source, identity=identity, destination=destination, stream=stream
+            )
+            self.accesses.append(access)
+            self._spawn(self._answer(connection, access))
+
+        connection = HboneConnection(reader, writer, accept=accept)
+        self._connections.add(connection)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await connection.start()
+            await connection.ended()
+        except (HandshakeError, TimeoutError) as error:
+            self.refused.append(str(error))
+        finally:
+            self._connections.discard(connection)
+            await connection.close()
+
+    async def _answer(self, connection: HboneConnection, access: Access) -> None:
+        began = self._clock.monotonic()
+        stream = access.stream
+        try:
+            access.headers = await stream.headers
+            access.status, plain = await self._reach(access.headers)
+            connection.respond(stream, access.status, is_whole=plain is None)
+            if plain is not None:
+                await join(stream, *plain)
+        finally:
+            access.duration = self._clock.monotonic() - began
+
+    async def _reach(self, headers: Mapping[str, str]) -> tuple[int, Plain | None]:
+        target = self._application(headers.get(":authority", ""))
+        if headers.get(":method") != "CONNECT" or target is None:
+            return _NOT_FOUND, None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return _OK, await asyncio.open_connection(*target)
+        except (OSError, TimeoutError):
+            return _UNAVAILABLE, None
