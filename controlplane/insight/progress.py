@@ -62,7 +62,7 @@ class _Sum:
     acknowledged: int = 0
     refused: int = 0
     sends: list[float] = field(default_factory=list)
-    latencies: list[tuple[float, Follower]] = field(default_factory=list)
+    latencies: list[tuple[float, Follower, float | None]] = field(default_factory=list)
     waiting: list[CommitWaiting] = field(default_factory=list)
     refusals: list[CommitRefusal] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def progress_of(
         ]
         if standings:
             _add(total, commit, follower, standings, moment)
-    seconds = sorted(each for each, _ in total.latencies)
+    seconds = sorted(each for each, _, _ in total.latencies)
     slowest = sorted(total.latencies, key=lambda each: (-each[0], each[1].number))[:SLOWEST]
     return CommitProgress(
         concerned=total.concerned,
@@ -97,8 +97,9 @@ def progress_of(
                 name=follower.name,
                 node=follower.node,
                 seconds=seconds_taken,
+                sent_seconds=sent_seconds,
             )
-            for seconds_taken, follower in slowest
+            for seconds_taken, follower, sent_seconds in slowest
         ),
         waiting=tuple(total.waiting),
         refusals=tuple(total.refusals),
@@ -117,7 +118,8 @@ def _add(
     states = {standing.state for _, standing in standings}
     if _State.UNSENT not in states:
         total.sent += 1
-    total.sends += [standing.sent_at for _, standing in standings if standing.sent_at is not None]
+    sends = [standing.sent_at for _, standing in standings if standing.sent_at is not None]
+    total.sends += sends
     if _State.REFUSED in states:
         total.refused += 1
         for each, standing in standings:
@@ -127,7 +129,8 @@ def _add(
         total.acknowledged += 1
         times = [standing.held_at for _, standing in standings if standing.held_at is not None]
         if times:
-            total.latencies.append((max(times) - commit.at, follower))
+            sent_seconds = min(sends) - commit.at if sends else None
+            total.latencies.append((max(times) - commit.at, follower, sent_seconds))
     elif len(total.waiting) < LISTED:
         total.waiting.append(
             CommitWaiting(

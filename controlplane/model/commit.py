@@ -30,12 +30,16 @@ class TypeChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitLatency:
-    """One connection, and the seconds from a commit until it had all of it."""
+    """One connection, and the seconds from a commit until it had all of it.
+
+    ``sent_seconds`` are those until it was first sent something of it, None where not known.
+    """
 
     connection: int
     name: str
     node: str
     seconds: float
+    sent_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
