@@ -26,31 +26,31 @@ def page_route(renderer: Renderer) -> type[APIRoute]:
                 try:
                     return await handler(request)
                 except (AdminError, StoreError, RequestValidationError) as error:
-                    return _answer(renderer, error)
+                    return await _answer(renderer, error)
 
             return answer
 
     return PageRoute
 
 
-def _answer(renderer: Renderer, error: Exception) -> Response:
+async def _answer(renderer: Renderer, error: Exception) -> Response:
     match error:
         case BadCursorError():
-            return _error(renderer, 400, "This place in the list is no longer known.")
+            return await _error(renderer, 400, "This place in the list is no longer known.")
         case NotAllowedError():
-            return _error(renderer, 403, str(error))
+            return await _error(renderer, 403, str(error))
         case RequestValidationError():
             where = ".".join(map(str, error.errors()[0]["loc"][1:]))
-            return _error(renderer, 422, f"What was asked for is not understood: {where}.")
+            return await _error(renderer, 422, f"What was asked for is not understood: {where}.")
         case StoreError():
-            return _error(renderer, 503, f"The database does not answer: {error}")
+            return await _error(renderer, 503, f"The database does not answer: {error}")
         case _:
-            return _error(renderer, 404, str(error))
+            return await _error(renderer, 404, str(error))
 
 
-def _error(renderer: Renderer, status: int, sentence: str) -> Response:
+async def _error(renderer: Renderer, status: int, sentence: str) -> Response:
     titles = {400: "Not there", 403: "Not for you", 404: "Not here", 503: "Not now"}
     text = sentence[:1].upper() + sentence[1:]
-    return renderer.page(
+    return await renderer.page(
         "error.html", status=status, title=titles.get(status, "Not understood"), sentence=text
     )

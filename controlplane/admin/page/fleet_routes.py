@@ -35,7 +35,7 @@ def fleet_routes(
     async def show_overview(viewer: ViewerOf) -> Response:
         """Show health, what is wrong first."""
         found = await overview(view, viewer, waiting_for)
-        return renderer.page(
+        return await renderer.page(
             "overview.html", viewer=viewer, found=found, is_ready=not waiting_for()
         )
 
@@ -46,7 +46,7 @@ def fleet_routes(
         """Show who is connected and how far each is."""
         found = await view.connections.page(viewer, query)
         fleet = await view.connections.fleet(viewer)
-        return renderer.page(
+        return await renderer.page(
             "connections.html", viewer=viewer, query=query, found=found, fleet=fleet
         )
 
@@ -54,19 +54,19 @@ def fleet_routes(
     async def show_connection(viewer: ViewerOf, replica: Part, number: Number) -> Response:
         """Show one client."""
         found = await view.connections.one(viewer, replica, number)
-        return renderer.page("connection.html", viewer=viewer, found=found)
+        return await renderer.page("connection.html", viewer=viewer, found=found)
 
     @routes.get("/changes")
     async def show_changes(viewer: ViewerOf, query: Annotated[CommitQuery, Query()]) -> Response:
         """Show what changed, and how far it has got."""
         found = await view.commits.page(viewer, query)
-        return renderer.page("changes.html", viewer=viewer, query=query, found=found)
+        return await renderer.page("changes.html", viewer=viewer, query=query, found=found)
 
     @routes.get("/changes/{number}")
     async def show_change(viewer: ViewerOf, number: Number) -> Response:
         """Show one change."""
         found = view.commits.one(viewer, number)
-        return renderer.page("change.html", viewer=viewer, found=found)
+        return await renderer.page("change.html", viewer=viewer, found=found)
 
     @routes.get("/certificates")
     async def show_certificates(
@@ -79,7 +79,7 @@ def fleet_routes(
         except (NotAllowedError, NotKnownHereError) as error:
             reason = str(error)
         found = await view.certificates(viewer, query)
-        return renderer.page(
+        return await renderer.page(
             "certificates.html",
             viewer=viewer,
             query=query,
@@ -93,7 +93,7 @@ def fleet_routes(
         """Show what is wrong with the configuration."""
         found = await view.findings.problems(viewer, query)
         counts = view.findings.counts(viewer)
-        return renderer.page(
+        return await renderer.page(
             "problems.html", viewer=viewer, query=query, found=found, counts=counts
         )
 

@@ -67,7 +67,7 @@ def map_routes(view: MeshView, renderer: Renderer, route_class: type[APIRoute]) 
         """Show namespaces, services, waypoints, and who may call whom."""
         facts, drawing = await maps.of(viewer, query.namespace)
         spaces = [space for space in view.services.listing.namespaces() if viewer.may_see(space)]
-        return renderer.page(
+        return await renderer.page(
             "map.html", viewer=viewer, query=query, facts=facts, drawing=drawing, spaces=spaces
         )
 

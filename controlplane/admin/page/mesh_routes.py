@@ -46,7 +46,7 @@ def _nodes(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
     async def show_nodes(viewer: ViewerOf, query: Annotated[NodeQuery, Query()]) -> Response:
         """Show nodes and how their proxies are doing."""
         found = await view.nodes.page(viewer, query)
-        return renderer.page("nodes.html", viewer=viewer, query=query, found=found)
+        return await renderer.page("nodes.html", viewer=viewer, query=query, found=found)
 
     @routes.get("/nodes/{name}")
     async def show_node(viewer: ViewerOf, name: Part) -> Response:
@@ -54,7 +54,7 @@ def _nodes(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
         found = await view.nodes.one(viewer, name)
         connections = await view.connections.page(viewer, ConnectionQuery(node=name))
         workloads = await view.workloads.page(viewer, WorkloadQuery(node=name, limit=_ON_NODE))
-        return renderer.page(
+        return await renderer.page(
             "node.html",
             viewer=viewer,
             found=found,
@@ -70,14 +70,14 @@ def _workloads(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
     ) -> Response:
         """Show workloads, searched by the server."""
         found = await view.workloads.page(viewer, query)
-        return renderer.page("workloads.html", viewer=viewer, query=query, found=found)
+        return await renderer.page("workloads.html", viewer=viewer, query=query, found=found)
 
     @routes.get("/workloads/{uid:path}")
     async def show_workload(viewer: ViewerOf, uid: Uid) -> Response:
         """Show one workload: who it is, what it serves, who may call it."""
         found = await view.workloads.one(viewer, uid)
         certificate, reason = await _certificate_of(view, viewer, found)
-        return renderer.page(
+        return await renderer.page(
             "workload.html",
             viewer=viewer,
             found=found,
@@ -97,13 +97,13 @@ def _services(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
     async def show_services(viewer: ViewerOf, query: Annotated[ServiceQuery, Query()]) -> Response:
         """Show services."""
         found = await view.services.page(viewer, query)
-        return renderer.page("services.html", viewer=viewer, query=query, found=found)
+        return await renderer.page("services.html", viewer=viewer, query=query, found=found)
 
     @routes.get("/services/{namespace}/{hostname}")
     async def show_service(viewer: ViewerOf, namespace: Part, hostname: Part) -> Response:
         """Show one service and its workloads."""
         found = await view.services.one(viewer, ServiceName(namespace, hostname))
-        return renderer.page("service.html", viewer=viewer, found=found)
+        return await renderer.page("service.html", viewer=viewer, found=found)
 
     @routes.get("/waypoints")
     async def show_waypoints(viewer: ViewerOf, query: Annotated[ElementQuery, Query()]) -> Response:
@@ -112,7 +112,7 @@ def _services(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
         gateways = await view.gateways.gateways(
             viewer, ElementQuery(namespace=query.namespace, name=query.name)
         )
-        return renderer.page(
+        return await renderer.page(
             "waypoints.html", viewer=viewer, query=query, found=found, gateways=gateways.items
         )
 
@@ -122,14 +122,14 @@ def _policies(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
     async def show_policies(viewer: ViewerOf, query: Annotated[PolicyQuery, Query()]) -> Response:
         """Show policies with their conditions."""
         found = await view.policies.page(viewer, query)
-        return renderer.page("policies.html", viewer=viewer, query=query, found=found)
+        return await renderer.page("policies.html", viewer=viewer, query=query, found=found)
 
     @routes.get("/policies/{namespace}/{name}")
     async def show_policy(viewer: ViewerOf, namespace: Part, name: Part) -> Response:
         """Show one policy in words."""
         found = await view.policies.one(viewer, Name(namespace, name))
         rules = _alternatives(view, Name(namespace, name))
-        return renderer.page("policy.html", viewer=viewer, found=found, rules=rules)
+        return await renderer.page("policy.html", viewer=viewer, found=found, rules=rules)
 
 
 def _alternatives(view: MeshView, key: Name) -> tuple[Alternative, ...]:
