@@ -27,7 +27,7 @@ from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 from controlplane.pipeline.assembly import Pipeline
 from controlplane.pipeline.compilation import compile_manifests
-from controlplane.pipeline.encoding import REFUSED
+from controlplane.pipeline.refusals import REFUSED
 
 GATEWAY: Final = ("gateway.networking.k8s.io", "Gateway")
 JUDGED: Final = {

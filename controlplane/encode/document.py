@@ -5,6 +5,7 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
 
+from controlplane.encode import cluster, listener, route, secret  # noqa: F401 - as below
 from controlplane.encode.resource import Resource
 from controlplane.pb import authorization_pb2, workload_pb2  # noqa: F401 - Any is read by them
 

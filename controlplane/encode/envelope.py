@@ -13,6 +13,11 @@ TYPE_PREFIX: Final = "type.googleapis.com/"
 ADDRESS_TYPE: Final = TYPE_PREFIX + "istio.workload.Address"
 WORKLOAD_TYPE: Final = TYPE_PREFIX + "istio.workload.Workload"
 AUTHORIZATION_TYPE: Final = TYPE_PREFIX + "istio.security.Authorization"
+CLUSTER_TYPE: Final = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
+ENDPOINT_TYPE: Final = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER_TYPE: Final = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE_TYPE: Final = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SECRET_TYPE: Final = TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 # Tags of length-delimited fields 1, 2 and 3: (number << 3) | 2.
 _FIELD_1: Final = b"\x0a"
@@ -36,7 +41,16 @@ def delimited(tag: bytes, content: bytes) -> bytes:
 
 _TYPE_FIELDS: Final = {
     url: delimited(_FIELD_1, url.encode())
-    for url in (ADDRESS_TYPE, WORKLOAD_TYPE, AUTHORIZATION_TYPE)
+    for url in (
+        ADDRESS_TYPE,
+        WORKLOAD_TYPE,
+        AUTHORIZATION_TYPE,
+        CLUSTER_TYPE,
+        ENDPOINT_TYPE,
+        LISTENER_TYPE,
+        ROUTE_TYPE,
+        SECRET_TYPE,
+    )
 }
 
 

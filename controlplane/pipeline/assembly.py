@@ -11,6 +11,7 @@ from controlplane.model.problem import Problem
 from controlplane.pipeline.encoding import Encoded, build_encoded
 from controlplane.pipeline.intake import FoundProblems
 from controlplane.pipeline.publication import publish_residents_to, publish_to
+from controlplane.pipeline.waypoint_encoding import EncodedWaypoints, build_encoded_waypoints
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
 
@@ -28,11 +29,12 @@ class Pipeline:
     found_problems: Input[str, FoundProblems]
     world: World
     encoded: Encoded
+    waypoints: EncodedWaypoints
     problems: Collection[ProblemKey, Problem]
 
     def publish_to(self, catalog: Catalog) -> None:
         """Keep ``catalog`` equal to what is encoded from now on."""
-        publish_to(catalog, self.graph, self.encoded)
+        publish_to(catalog, self.graph, self.encoded, self.waypoints)
 
     def publish_residents_to(self, residents: Residents) -> None:
         """Keep ``residents`` equal to the pods of the mesh from now on."""
@@ -49,11 +51,13 @@ def build_pipeline(settings: MeshSettings, *, shuffle: int | None = None) -> Pip
     found = graph.input("found problems", FoundProblems, key=lambda value: value.file)
     world = build_world(graph, inputs, settings)
     encoded = build_encoded(graph, world)
+    waypoints = build_encoded_waypoints(graph, world.traffic)
     return Pipeline(
         graph=graph,
         inputs=inputs,
         found_problems=found,
         world=world,
         encoded=encoded,
-        problems=graph.union("all problems", world.problems, encoded.problems),
+        waypoints=waypoints,
+        problems=graph.union("all problems", world.problems, encoded.problems, waypoints.problems),
     )

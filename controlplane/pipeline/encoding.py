@@ -4,9 +4,8 @@ A value that may not be sent becomes a Refusal instead of a resource, and so a P
 else is held up by it. ``publication`` hands the resources to the catalog.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.errors import EncodeError
@@ -19,23 +18,16 @@ from controlplane.mesh.scopes import NodePolicy
 from controlplane.mesh.world import World
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.policy import Action, Authorization, Group, Scope
-from controlplane.model.problem import Problem, Severity
+from controlplane.model.problem import Problem
 from controlplane.model.service import Service
 from controlplane.model.workload import Workload
-
-REFUSED: Final = "encode.refused"
-
-
-class Refusal(NamedTuple):
-    """A value that is not sent: which object it came from, its resource name and why."""
-
-    object: ObjectReference
-    name: str
-    reason: str
-
-
-Sent = Resource | Refusal
-"""What becomes of a workload or service."""
+from controlplane.pipeline.refusals import (
+    Refusal,
+    Sent,
+    attempt,
+    refusal_problems,
+    refusals,
+)
 
 
 class EncodedPolicy(NamedTuple):
@@ -73,10 +65,10 @@ def build_encoded(graph: Graph, world: World) -> Encoded:
         return None if encoded is None or encoded.is_global else encoded.resource
 
     # Good values are in no bucket, so a mesh without refusals pays nothing for these.
-    refusals = (
+    refused = (
         graph.distinct("refused policies", authorizations.index("policy refusals", _of_policy)),
-        graph.distinct("refused workloads", workloads.index("workload refusals", _refusals)),
-        graph.distinct("refused services", services.index("service refusals", _refusals)),
+        graph.distinct("refused workloads", workloads.index("workload refusals", refusals)),
+        graph.distinct("refused services", services.index("service refusals", refusals)),
     )
     return Encoded(
         workloads=workloads,
@@ -86,7 +78,9 @@ def build_encoded(graph: Graph, world: World) -> Encoded:
             "encoded policies of nodes", world.node_policies, policy_of_node
         ),
         problems=graph.derive_many(
-            "encoding problems", graph.union("refusals", *refusals), _problem
+            "encoding problems",
+            graph.union("refusals", *refused),
+            lambda _, refusal: refusal_problems(refusal),
         ),
     )
 
@@ -99,11 +93,8 @@ def _workload(_: Fetch, workload: Workload) -> Sent:
 
 
 def _service(_: Fetch, service: Service) -> Sent:
-    try:
-        return encode_service(service)
-    except EncodeError as error:
-        reference = ObjectReference("Service", service.namespace, service.name)
-        return Refusal(reference, error.name, error.reason)
+    reference = ObjectReference("Service", service.namespace, service.name)
+    return attempt(reference, lambda: encode_service(service))
 
 
 def _authorization(_: Fetch, authorization: Authorization) -> EncodedPolicy:
@@ -135,21 +126,5 @@ def _object_of(workload: Workload) -> ObjectReference:
     return ObjectReference("Workload", workload.namespace, workload.name)
 
 
-def _refusals(encoded: Sent) -> tuple[Refusal, ...]:
-    return (encoded,) if isinstance(encoded, Refusal) else ()
-
-
 def _of_policy(encoded: EncodedPolicy) -> tuple[Refusal, ...]:
     return () if encoded.refusal is None else (encoded.refusal,)
-
-
-def _problem(_: Fetch, refusal: Refusal) -> Mapping[ProblemKey, Problem]:
-    # One object may have several resources: the name keeps their problems apart.
-    key = ProblemKey(refusal.object, REFUSED, refusal.name)
-    problem = Problem(
-        severity=Severity.ERROR,
-        code=REFUSED,
-        message=f"{refusal.name!a} cannot be sent as written: {refusal.reason}",
-        object=refusal.object,
-    )
-    return {key: problem}

@@ -5,6 +5,7 @@ know objects and users know files.
 """
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from controlplane.dataflow import Batcher, Input
@@ -52,8 +53,10 @@ class FoundProblems:
 class Arrivals(Protocol):
     """Hears of every object that is handed over; called on the loop, so it must be quick."""
 
-    def arrived(self, reference: ObjectReference, *, is_removal: bool) -> None:
-        """Hear of an object that is new, changed or gone."""
+    def arrived(
+        self, reference: ObjectReference, *, is_removal: bool, happened_at: datetime | None
+    ) -> None:
+        """Hear of an object that is new, changed or gone, and when by the source's own time."""
         ...
 
 
@@ -77,13 +80,15 @@ class Intake:
         self._arrivals = arrivals
         self._origins: dict[Identity, Origin] = {}
 
-    def put(self, manifest: Manifest | MeshConfig, origin: Origin) -> None:
+    def put(
+        self, manifest: Manifest | MeshConfig, origin: Origin, *, written_at: float = 0.0
+    ) -> None:
         """Take a new or changed object; one of a kind that no rule reads is left aside."""
         identity = identity_of(manifest)
         place = input_of(self._inputs, identity)
         if place is not None:
             self._origins[identity] = origin
-            self._note(identity, is_removal=False)
+            self._note(identity, is_removal=False, written_at=written_at)
             self._batcher.put(place[0], manifest)
 
     def remove(self, kind: str, key: Name) -> None:
@@ -118,10 +123,11 @@ class Intake:
             return problem
         return at_origin(problem, self._origins.get(_identity(problem.object)))
 
-    def _note(self, identity: Identity, *, is_removal: bool) -> None:
+    def _note(self, identity: Identity, *, is_removal: bool, written_at: float = 0.0) -> None:
         if self._arrivals is not None:
             reference = ObjectReference(identity.kind, *identity.key)
-            self._arrivals.arrived(reference, is_removal=is_removal)
+            happened_at = datetime.fromtimestamp(written_at, UTC) if written_at else None
+            self._arrivals.arrived(reference, is_removal=is_removal, happened_at=happened_at)
 
 
 def input_of(inputs: Inputs, identity: Identity) -> tuple[Input[Any, Any], Any] | None:

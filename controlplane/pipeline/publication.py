@@ -7,12 +7,14 @@ that no client ever sees half of one (docs/protocol/discovery.md).
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from controlplane.dataflow import Change, Collection, CommitSummary, Graph
+from controlplane.dataflow import Change, Collection, CommitSummary, Graph, Handler
 from controlplane.encode.resource import Resource
 from controlplane.mesh.scopes import NodePolicy
 from controlplane.model.names import Name
 from controlplane.model.resident import Resident
-from controlplane.pipeline.encoding import Encoded, EncodedPolicy, Sent
+from controlplane.pipeline.encoding import Encoded, EncodedPolicy
+from controlplane.pipeline.refusals import Sent
+from controlplane.pipeline.waypoint_encoding import EncodedWaypoints, WaypointResource
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
 from controlplane.snapshots.scope import (
@@ -21,6 +23,7 @@ from controlplane.snapshots.scope import (
     GLOBAL_AUTHORIZATIONS,
     TableKey,
     node_authorizations,
+    waypoint_resources,
 )
 
 _SLICE: Final = 512
@@ -28,9 +31,13 @@ _SLICE: Final = 512
 Staged = tuple[str, Resource | None]
 
 
-def publish_to(catalog: Catalog, graph: Graph, encoded: Encoded) -> None:
-    """Keep ``catalog`` equal to ``encoded`` from now on, one catalog commit per graph commit."""
+def publish_to(
+    catalog: Catalog, graph: Graph, encoded: Encoded, waypoints: EncodedWaypoints
+) -> None:
+    """Keep ``catalog`` equal to what is encoded, one catalog commit per graph commit."""
     publication = _Publication(catalog)
+    for type_url, collection in waypoints.by_type():
+        collection.subscribe(publication.of_waypoints(type_url))
     encoded.authorizations.subscribe(publication.policies_changed)
     encoded.node_authorizations.subscribe(publication.policies_of_nodes_changed)
     encoded.services.subscribe(publication.addresses_changed)
@@ -90,6 +97,20 @@ class _Publication:
         for key, staged in by_table.items():
             self._catalog.stage(key, staged)
             yield
+
+    def of_waypoints(self, type_url: str) -> Handler[WaypointResource, Sent]:
+        """Return the subscriber for one type of resources of waypoints."""
+
+        def changed(changes: Sequence[Change[WaypointResource, Sent]]) -> Iterator[None]:
+            by_table: dict[TableKey, list[Staged]] = {}
+            for key, old, new in changes:
+                table = waypoint_resources(key.waypoint, type_url)
+                by_table.setdefault(table, []).extend(_staged(_sent(old), _sent(new)))
+            for table, staged in by_table.items():
+                self._catalog.stage(table, staged)
+                yield
+
+        return changed
 
     def committed(self, _: CommitSummary) -> None:
         self._catalog.publish()

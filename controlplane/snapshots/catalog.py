@@ -5,8 +5,10 @@ what is committed and are woken.
 """
 
 from collections.abc import Callable, Iterable
+from weakref import WeakValueDictionary
 
 from controlplane.encode.resource import Resource
+from controlplane.model.names import Name
 from controlplane.snapshots.forms import (
     encoded_as_workload,
     is_service_name,
@@ -18,14 +20,15 @@ from controlplane.snapshots.scope import (
     AUTHORIZATIONS,
     GLOBAL_AUTHORIZATIONS,
     TableKey,
-    is_node_scope,
+    is_narrow,
     node_authorizations,
+    waypoint_resources,
 )
 from controlplane.snapshots.table import TOMBSTONES, Table
 from controlplane.snapshots.view import View
 
-_EMPTY_NODE_TABLES = 256
-"""Tables of nodes without policies that keep their tombstones."""
+_EMPTY_TABLES = 256
+"""Empty tables of nodes and waypoints that keep their tombstones."""
 
 
 class Catalog:
@@ -45,11 +48,12 @@ class Catalog:
             for key in (ADDRESSES, AUTHORIZATIONS, GLOBAL_AUTHORIZATIONS)
         }
         self._staged: dict[TableKey, Table] = {}
-        self._empty_nodes: dict[TableKey, None] = {}
+        self._empty: dict[TableKey, None] = {}
         self._forgotten = 0
         self._lookup: Lookup | None = None
         self._subscribers: list[Callable[[int], None]] = []
         self._views: dict[tuple[str, str | None, bool], View] = {}
+        self._waypoint_views: WeakValueDictionary[TableKey, View] = WeakValueDictionary()
 
     def stage(self, key: TableKey, changes: Iterable[tuple[str, Resource | None]]) -> None:
         """Note that each name of a table now stands for a resource, or for nothing (None)."""
@@ -126,6 +130,23 @@ class Catalog:
             forgotten=lambda: self._forgotten,
         )
 
+    def waypoint(self, waypoint: Name, type_url: str) -> View:
+        """Return the view of one of ``WAYPOINT_TYPES`` for the pods of a waypoint Gateway.
+
+        It is empty while there is no such waypoint. The pods of one waypoint share it, for as
+        long as one of them holds it.
+        """
+        key = waypoint_resources(waypoint, type_url)
+        found = self._waypoint_views.get(key)
+        if found is None:
+            found = self._waypoint_views[key] = View(
+                lambda: self._present(key),
+                lambda: self.commit,
+                keys=(key,),
+                forgotten=lambda: self._forgotten,
+            )
+        return found
+
     def lookup(self) -> Lookup:
         """Return the look-up of addresses, built when somebody asks for the first time."""
         if self._lookup is None:
@@ -138,6 +159,10 @@ class Catalog:
         """Let go of whole states kept for fresh clients; a hint that none have come for a while."""
         for view in self._views.values():
             view.release()
+
+    def _present(self, key: TableKey) -> tuple[Table, ...]:
+        found = self._tables.get(key)
+        return () if found is None else (found,)
 
     def _view(self, name: tuple[str, str | None, bool], key: TableKey) -> View:
         found = self._views.get(name)
@@ -153,14 +178,14 @@ class Catalog:
         return found
 
     def _note_empty(self, key: TableKey) -> None:
-        """Forget the tables of nodes that have been without policies the longest."""
-        if not is_node_scope(key):
+        """Forget the tables of nodes and waypoints that have been empty the longest."""
+        if not is_narrow(key):
             return
         if len(self._tables[key]):
-            self._empty_nodes.pop(key, None)
+            self._empty.pop(key, None)
             return
-        self._empty_nodes[key] = None
-        while len(self._empty_nodes) > _EMPTY_NODE_TABLES:
-            oldest = next(iter(self._empty_nodes))
-            del self._empty_nodes[oldest]
+        self._empty[key] = None
+        while len(self._empty) > _EMPTY_TABLES:
+            oldest = next(iter(self._empty))
+            del self._empty[oldest]
             self._forgotten = max(self._forgotten, self._tables.pop(oldest).commit)

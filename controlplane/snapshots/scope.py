@@ -6,18 +6,34 @@ them a client sees.
 
 from typing import NamedTuple
 
-from controlplane.encode.envelope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
+from controlplane.encode.envelope import (
+    ADDRESS_TYPE,
+    AUTHORIZATION_TYPE,
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+    WORKLOAD_TYPE,
+)
+from controlplane.model.names import Name
 
 __all__ = [
     "ADDRESSES",
     "ADDRESS_TYPE",
     "AUTHORIZATIONS",
     "AUTHORIZATION_TYPE",
+    "CLUSTER_TYPE",
+    "ENDPOINT_TYPE",
     "GLOBAL_AUTHORIZATIONS",
+    "LISTENER_TYPE",
+    "ROUTE_TYPE",
+    "WAYPOINT_TYPES",
     "WORKLOAD_TYPE",
     "TableKey",
+    "is_narrow",
     "is_node_scope",
     "node_authorizations",
+    "waypoint_resources",
 ]
 
 
@@ -32,7 +48,11 @@ ADDRESSES = TableKey(ADDRESS_TYPE)
 AUTHORIZATIONS = TableKey(AUTHORIZATION_TYPE)
 GLOBAL_AUTHORIZATIONS = TableKey(AUTHORIZATION_TYPE, "global")
 
+WAYPOINT_TYPES = (CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE)
+"""What a waypoint is sent from tables, in the order in which it needs them; secrets are not."""
+
 _NODE = "node/"
+_WAYPOINT = "waypoint/"
 
 
 def node_authorizations(node: str) -> TableKey:
@@ -43,6 +63,16 @@ def node_authorizations(node: str) -> TableKey:
     return TableKey(AUTHORIZATION_TYPE, _NODE + node)
 
 
+def waypoint_resources(waypoint: Name, type_url: str) -> TableKey:
+    """Return the key of the resources of one type for the pods of one waypoint Gateway."""
+    return TableKey(type_url, f"{_WAYPOINT}{waypoint}")
+
+
 def is_node_scope(key: TableKey) -> bool:
     """Return whether ``key`` names the table of one node."""
     return key.scope.startswith(_NODE)
+
+
+def is_narrow(key: TableKey) -> bool:
+    """Return whether ``key`` names the table of one node or waypoint, which come and go."""
+    return key.scope.startswith((_NODE, _WAYPOINT))

@@ -29,7 +29,10 @@ from controlplane.model.resident import Resident
 from controlplane.model.service import Service
 from controlplane.model.waypoint import Waypoint
 from controlplane.model.workload import Workload
-from controlplane.pipeline.encoding import REFUSED, Encoded, Refusal, build_encoded
+from controlplane.pipeline.encoding import Encoded, build_encoded
+from controlplane.pipeline.refusals import REFUSED, Refusal
+from controlplane.pipeline.waypoint_encoding import build_encoded_waypoints
+from tests.support.waypoint_traffic import Traffic
 
 POD = Workload(
     uid="Kubernetes//Pod/apps/a",
@@ -66,6 +69,7 @@ class Mesh:
         self.node_policies: Input[tuple[str, Name], tuple[str, Name]] = graph.input(
             "needs", tuple, key=lambda value: value
         )
+        self.traffic = Traffic(graph)
         self.world = World(
             namespaces=graph.input("namespaces", Namespace, key=lambda value: value.key),
             workloads=self.workloads,
@@ -77,6 +81,7 @@ class Mesh:
             authorizations=self.policies,
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
+            traffic=self.traffic.collections,
             residents=graph.input("residents", Resident, key=lambda value: value.key),
             conditions=graph.input(
                 "conditions", Condition, key=lambda value: (value.object, value.type)
@@ -88,6 +93,7 @@ class Mesh:
             ),
         )
         self.encoded: Encoded = build_encoded(graph, self.world)
+        self.waypoints = build_encoded_waypoints(graph, self.world.traffic)
 
     def put(self, *values: Workload | Service | Authorization | tuple[str, Name]) -> None:
         with self.graph.transaction():

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -142,21 +143,29 @@ def test_templates_and_routes_of_one_name_are_apart() -> None:
 
 
 async def test_who_asked_hears_of_every_object_that_some_rule_reads() -> None:
-    heard: list[tuple[ObjectReference, bool]] = []
+    heard: list[tuple[ObjectReference, bool, datetime | None]] = []
 
     class Listener:
-        def arrived(self, reference: ObjectReference, *, is_removal: bool) -> None:
-            heard.append((reference, is_removal))
+        def arrived(
+            self, reference: ObjectReference, *, is_removal: bool, happened_at: datetime | None
+        ) -> None:
+            heard.append((reference, is_removal, happened_at))
 
     pipeline = build_pipeline(MeshSettings())
     batcher = Batcher(pipeline.graph, VirtualClock())
     intake = Intake(pipeline.inputs, pipeline.found_problems, batcher, Listener())
     intake.put(a_service("web"), HERE)
+    intake.put(a_service("api"), HERE, written_at=1_700_000_000.0)
     intake.put(ConfigMap(metadata=some_metadata("left-aside")), HERE)
     intake.remove("Pod", Name("default", "gone"))
     intake.remove("Unknown", Name("default", "gone"))
     intake.problems(HERE, (PROBLEM,))
     assert heard == [
-        (ObjectReference("Service", "default", "web"), False),
-        (ObjectReference("Pod", "default", "gone"), True),
+        (ObjectReference("Service", "default", "web"), False, None),
+        (
+            ObjectReference("Service", "default", "api"),
+            False,
+            datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC),
+        ),
+        (ObjectReference("Pod", "default", "gone"), True, None),
     ]

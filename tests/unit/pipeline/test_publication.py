@@ -18,7 +18,7 @@ from tests.unit.pipeline.test_encoding import POD, POLICY, SERVICE, Mesh
 
 def _published(mesh: Mesh) -> Catalog:
     catalog = Catalog()
-    publish_to(catalog, mesh.graph, mesh.encoded)
+    publish_to(catalog, mesh.graph, mesh.encoded, mesh.waypoints)
     return catalog
 
 

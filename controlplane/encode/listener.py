@@ -1,0 +1,178 @@
+"""Listeners of waypoints: what one serves comes in, its three listeners go out.
+
+``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it,
+``connect_originate`` starts HBONE to the endpoint. docs/protocol/waypoint-config.md WC-10,
+WC-14 to WC-18, WC-26 to WC-29.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from controlplane.encode.cluster import HBONE_PORT
+from controlplane.encode.dispatch import dispatch, never_sniffed
+from controlplane.encode.envelope import LISTENER_TYPE, delimited, resource
+from controlplane.encode.errors import EncodeError
+from controlplane.encode.filter_chain import (
+    HTTP_MANAGER,
+    Chain,
+    blackhole_chain,
+    http_filter,
+    network_filter,
+    router_filter,
+)
+from controlplane.encode.filter_state import client_state
+from controlplane.encode.mutual_tls import server_socket
+from controlplane.encode.resource import Resource
+from controlplane.encode.typed import encoded, packed, seconds
+from controlplane.encode.waypoint_names import (
+    CONNECT_ORIGINATE,
+    CONNECT_TERMINATE,
+    MAIN_INTERNAL,
+)
+from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService, WaypointFrame
+
+_FILTER_CHAINS: Final = b"\x1a"
+"""Tag of field 3 of Listener, which is repeated: (3 << 3) | 2."""
+_ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 - node proxies come to the pod's address
+_ALL_IPV6: Final = "::"
+_SNIFFING_SECONDS: Final = 5
+_STREAMS_PER_CONNECTION: Final = 100
+_PING_SECONDS: Final = 10
+_PONG_SECONDS: Final = 20
+
+
+def encode_connect_terminate(frame: WaypointFrame) -> Resource:
+    """Return the listener that ends HBONE and carries on who the client is.
+
+    Raises EncodeError for values an Envoy would reject.
+    """
+    chain = {
+        "name": "default",
+        "transport_socket": server_socket(frame.trust_domain),
+        "filters": [network_filter("envoy.filters.network.http_connection_manager", _tunnel_end())],
+    }
+    first, *others = _listen_addresses(frame)
+    message = listener_pb2.Listener(
+        name=CONNECT_TERMINATE,
+        address=_socket(first),
+        additional_addresses=[{"address": _socket(other)} for other in others],
+        connection_balance_config={"exact_balance": {}},
+        filter_chains=[chain],
+    )
+    return resource(CONNECT_TERMINATE, encoded(message), LISTENER_TYPE)
+
+
+def encode_main_internal(
+    services: Iterable[ServedService], chains: Iterable[Chain], direct: DirectWorkloads | None
+) -> Resource:
+    """Return the listener that leads each connection to its chain, or to none.
+
+    ``chains`` are those of ``services``, which are in a stable order, and of ``direct`` workloads.
+    Raises EncodeError for values an Envoy would reject.
+    """
+    listed = tuple(services)
+    message = listener_pb2.Listener(
+        name=MAIN_INTERNAL,
+        internal_listener={},
+        traffic_direction="INBOUND",
+        # A client that says nothing for long waits for the server: that is not HTTP.
+        listener_filters_timeout=seconds(_SNIFFING_SECONDS),
+        continue_on_listener_filters_timeout=True,
+        listener_filters=[_original_destination()],
+    )
+    try:
+        inspector = _inspector(listed, any_port=direct is not None)
+        message.listener_filters.extend(inspector)
+        message.filter_chain_matcher.CopyFrom(dispatch(listed, direct))
+        content = [encoded(message)]
+        content += [
+            delimited(_FILTER_CHAINS, chain.message)
+            for chain in (tuple(chains) or (blackhole_chain(),))
+        ]
+        return resource(MAIN_INTERNAL, b"".join(content), LISTENER_TYPE)
+    except (ValueError, TypeError) as error:
+        raise EncodeError(MAIN_INTERNAL, str(error)) from error
+
+
+def encode_connect_originate() -> Resource:
+    """Return the listener that starts HBONE to the address it was connected for."""
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=CONNECT_ORIGINATE,
+        cluster=CONNECT_ORIGINATE,
+        tunneling_config={"hostname": "%DOWNSTREAM_LOCAL_ADDRESS%"},
+    )
+    message = listener_pb2.Listener(
+        name=CONNECT_ORIGINATE,
+        internal_listener={},
+        listener_filters=[_original_destination()],
+        filter_chains=[{"filters": [network_filter("envoy.filters.network.tcp_proxy", proxy)]}],
+    )
+    return resource(CONNECT_ORIGINATE, encoded(message), LISTENER_TYPE)
+
+
+def _tunnel_end() -> Any:
+    connect = {"upgrade_type": "CONNECT"}
+    route = route_components_pb2.Route(
+        match={"connect_matcher": {}},
+        route={
+            "cluster": MAIN_INTERNAL,
+            "upgrade_configs": [connect | {"connect_config": {}}],
+        },
+    )
+    carry_on = set_filter_state_pb2.Config(on_request_headers=client_state())
+    return HTTP_MANAGER(
+        stat_prefix=CONNECT_TERMINATE,
+        stream_idle_timeout=seconds(0),
+        use_remote_address={"value": False},
+        upgrade_configs=[connect],
+        http2_protocol_options={
+            "allow_connect": True,
+            "max_concurrent_streams": {"value": _STREAMS_PER_CONNECTION},
+            "connection_keepalive": {
+                "interval": seconds(_PING_SECONDS),
+                "timeout": seconds(_PONG_SECONDS),
+            },
+        },
+        http_filters=[http_filter("connect_authority", carry_on), router_filter()],
+        route_config=route_pb2.RouteConfiguration(
+            name="default",
+            virtual_hosts=[{"name": "default", "domains": ["*"], "routes": [route]}],
+        ),
+    )
+
+
+def _inspector(services: tuple[ServedService, ...], *, any_port: bool) -> list[Any]:
+    """Return the filter that sniffs HTTP, unless no connection could need it."""
+    never = never_sniffed(services, any_port=any_port)
+    if never is not None and never.any_match:
+        return []
+    return [
+        listener_components_pb2.ListenerFilter(
+            name="envoy.filters.listener.http_inspector",
+            typed_config=packed(http_inspector_pb2.HttpInspector()),
+            filter_disabled=never,
+        )
+    ]
+
+
+def _original_destination() -> Any:
+    return listener_components_pb2.ListenerFilter(
+        name="envoy.filters.listener.original_dst",
+        typed_config=packed(original_dst_pb2.OriginalDst()),
+    )
+
+
+def _listen_addresses(frame: WaypointFrame) -> list[str]:
+    families = ((frame.has_ipv4, _ALL_IPV4), (frame.has_ipv6, _ALL_IPV6))
+    return [address for is_there, address in families if is_there]
+
+
+def _socket(address: str) -> Any:
+    return {"socket_address": {"address": address, "port_value": HBONE_PORT}}
