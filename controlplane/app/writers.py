@@ -136,27 +136,37 @@ class Writers:
 
     def _build_waypoints(self) -> Iterator[Controller]:
         client, lead, clock = self._cluster.client, self._cluster.lead, self._clock
-        pipeline = self._mesh.pipeline
+        inputs, gateways = self._mesh.pipeline.inputs, self._mesh.pipeline.world.gateways
         settings = waypoint_settings(self._settings, self._mesh)
         deployment = WaypointDeployment(
             client,
             lead=lead,
-            gateways=pipeline.world.gateways,
-            gateway_classes=pipeline.inputs.gateway_classes,
+            gateways=gateways,
+            gateway_classes=inputs.gateway_classes,
             settings=settings,
             root_namespace=self._mesh.configured.root_namespace,
             clock=clock,
             draw=random.random,
         )
+
+        def configure(_: object) -> None:
+            deployment.configure(
+                waypoint_settings(self._settings, self._mesh),
+                self._mesh.configured.root_namespace,
+            )
+
+        # The network of our namespace and the root namespace are the mesh's to change.
+        inputs.namespaces.subscribe(configure)
+        inputs.mesh_config.subscribe(configure)
         yield GatewayClasses(client, lead=lead, clock=clock, draw=random.random)
         yield deployment
         yield GatewayStatus(
             client,
             lead=lead,
-            gateways=pipeline.world.gateways,
-            gateway_classes=pipeline.inputs.gateway_classes,
-            services=pipeline.inputs.services,
-            endpoint_slices=pipeline.inputs.endpoint_slices,
+            gateways=gateways,
+            gateway_classes=inputs.gateway_classes,
+            services=inputs.services,
+            endpoint_slices=inputs.endpoint_slices,
             judgements=deployment,
             settings=settings,
             clock=clock,

@@ -119,6 +119,19 @@ class WaypointDeployment:
         """Call ``handler`` when ``judged`` changes for a Gateway."""
         self._handlers.append(handler)
 
+    def configure(self, settings: WaypointSettings, root_namespace: str) -> None:
+        """Deploy by these from now on; everything is gone over again where they are others.
+
+        The revision stays the one that it was made with.
+        """
+        if root_namespace != self._root_namespace:
+            self._root_namespace = root_namespace
+            self._parameters.move(root_namespace)
+        elif settings == self._settings:
+            return
+        self._settings = settings
+        self._queue_all()
+
     async def run(self) -> None:
         """Deploy until cancelled, whenever it leads."""
         await while_leading(self._lead, self._clock, self._lead_on, look=self._pace.look)

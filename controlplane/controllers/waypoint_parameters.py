@@ -40,17 +40,11 @@ class WaypointParameters:
         self._client = client
         self._root_namespace = root_namespace
         self._changed = changed
+        self._known = known
         self._clock = clock
         self._settings = settings
-        self._defaults = LiveObjects(
-            client,
-            f"/api/v1/namespaces/{root_namespace}/configmaps",
-            {"labelSelector": DEFAULTS_FOR_CLASS},
-            changed=lambda *_: changed(None),
-            known=known,
-            clock=clock,
-            settings=settings,
-        )
+        self._defaults = self._following_defaults()
+        self._moved = asyncio.Event()
         self._referenced: dict[Name, LiveObjects] = {}
         self._tasks: dict[Name, asyncio.Task[None]] = {}
         self._references: dict[Name, Name] = {}
@@ -71,7 +65,17 @@ class WaypointParameters:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await self._defaults.run()
+            while True:
+                self._moved.clear()
+                following = group.create_task(self._defaults.run())
+                await self._moved.wait()
+                following.cancel()
+
+    def move(self, root_namespace: str) -> None:
+        """Look for the defaults of classes in this namespace from now on."""
+        self._root_namespace = root_namespace
+        self._defaults = self._following_defaults()
+        self._moved.set()
 
     def refer(self, gateway: Name, config_map: Name | None) -> None:
         """Learn which ConfigMap a Gateway refers to now; while it runs."""
@@ -110,6 +114,17 @@ class WaypointParameters:
         """Return a ConfigMap that a Gateway refers to; None where there is none."""
         live = None if config_map is None else self._referenced[config_map].get(config_map)
         return None if live is None else _config_map(live)
+
+    def _following_defaults(self) -> LiveObjects:
+        return LiveObjects(
+            self._client,
+            f"/api/v1/namespaces/{self._root_namespace}/configmaps",
+            {"labelSelector": DEFAULTS_FOR_CLASS},
+            changed=lambda *_: self._changed(None),
+            known=self._known,
+            clock=self._clock,
+            settings=self._settings,
+        )
 
     def _following(self, config_map: Name) -> LiveObjects:
         def tell(*_: object) -> None:

@@ -1,6 +1,7 @@
 """Waypoints deployed into a double of the API server (docs/protocol/waypoint-deployment.md)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from controlplane.cluster.apply import Outcome
 from controlplane.model.names import Name
 from tests.support.kubernetes_objects import Json
 from tests.support.waypoint_cluster import GATEWAY, Cluster, Lead, a_cluster, a_replica
-from tests.support.waypoint_objects import read_pair
+from tests.support.waypoint_objects import SETTINGS, read_pair
 
 PAIRS = Path(__file__).parents[2] / "conformance" / "waypoints"
 WAYPOINT = Name("shop", "waypoint")
@@ -38,6 +39,31 @@ REFERRING = (
     parametersRef: {group: "", kind: ConfigMap, name: options}
 """
 )
+
+
+DEFAULTS = """
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: defaults
+  namespace: istio-system
+  labels: {gateway.istio.io/defaults-for-class: istio-waypoint}
+data: {deployment: "spec: {minReadySeconds: 7}"}
+"""
+
+
+def seconds(cluster: Cluster) -> Any:
+    return cluster.get("deployments", "waypoint")["spec"].get("minReadySeconds")
+
+
+def _nine(defaults: Json) -> None:
+    defaults["data"] = {"deployment": "spec: {minReadySeconds: 9}"}
+
+
+def network(cluster: Cluster) -> Any:
+    """Return the network that pods of the waypoint are labelled with."""
+    template = cluster.get("deployments", "waypoint")["spec"]["template"]
+    return template["metadata"]["labels"].get("topology.istio.io/network")
 
 
 def made(cluster: Cluster) -> dict[str, list[str]]:
@@ -374,25 +400,50 @@ async def test_the_next_going_over_puts_it_right_again() -> None:
 
 @pytest.mark.proves("WO-36")
 async def test_defaults_of_the_class_are_followed() -> None:
-    defaults = """
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: defaults
-  namespace: istio-system
-  labels: {gateway.istio.io/defaults-for-class: istio-waypoint}
-data: {deployment: "spec: {minReadySeconds: 7}"}
-"""
     async with a_cluster(GATEWAY) as cluster, a_replica(cluster):
         await cluster.until(lambda: made(cluster) == whole())
-        cluster.put(defaults)
-
-        def seconds() -> Any:
-            return cluster.get("deployments", "waypoint")["spec"].get("minReadySeconds")
-
-        await cluster.until(lambda: seconds() == 7)
+        cluster.put(DEFAULTS)
+        await cluster.until(lambda: seconds(cluster) == 7)
         cluster.delete("configmaps", "defaults", "istio-system")
-        await cluster.until(lambda: seconds() is None)
+        await cluster.until(lambda: seconds(cluster) is None)
+
+
+@pytest.mark.proves("WO-36")
+async def test_another_root_namespace_has_other_defaults() -> None:
+    elsewhere = DEFAULTS.replace("namespace: istio-system", "namespace: root").replace("7", "8")
+    lead = Lead()
+    async with (
+        a_cluster(GATEWAY, DEFAULTS, elsewhere) as cluster,
+        a_replica(cluster, lead=lead) as replica,
+    ):
+        await cluster.until(lambda: made(cluster) == whole())
+        assert seconds(cluster) == 7
+        replica.deployment.configure(SETTINGS, "root")
+        await cluster.until(lambda: seconds(cluster) == 8)
+        cluster.change("configmaps", "defaults", _nine, namespace="root")
+        await cluster.until(lambda: seconds(cluster) == 9)
+        # Also while somebody else leads.
+        lead.seconds_left = 0.0
+        await cluster.settled()
+        replica.deployment.configure(SETTINGS, "istio-system")
+        assert not await cluster.quiet()
+        lead.seconds_left = 8.0
+        await cluster.until(lambda: seconds(cluster) == 7)
+
+
+@pytest.mark.proves("WO-36")
+async def test_another_network_is_that_of_every_waypoint() -> None:
+    async with a_cluster(GATEWAY) as cluster, a_replica(cluster) as replica:
+        await cluster.until(lambda: made(cluster) == whole())
+        await cluster.settled()
+        assert network(cluster) is None
+        replica.deployment.configure(replace(SETTINGS, network="north"), "istio-system")
+        await cluster.until(lambda: network(cluster) == "north")
+        await cluster.settled()
+        replica.deployment.configure(replace(SETTINGS, network="north"), "istio-system")
+        assert not await cluster.quiet()
+        replica.deployment.configure(SETTINGS, "istio-system")
+        await cluster.until(lambda: network(cluster) is None)
 
 
 @pytest.mark.refutes("WO-36")
