@@ -4,8 +4,9 @@ A source reads objects somewhere, keeps watching, and tells its ``Sink``; the pi
 the inputs of the graph. Rules: docs/protocol/files.md.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
@@ -13,16 +14,18 @@ from controlplane.model.names import Name
 from controlplane.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an object or a finding comes from; ``line`` is 1-based.
 
     ``file`` is a path as users know it, the folder itself for findings about the folder, or the
-    source's own name when there are no files.
+    source's own name when there are no files. ``version`` is the resource version that a cluster
+    gave the object when what is read of it last changed; "" for files. There is one for every
+    object of the mesh, so it is a struct that the collector does not look at.
     """
 
     file: str
     line: int | None = None
+    version: str = ""
 
 
 class Sink(Protocol):
@@ -32,8 +35,14 @@ class Sink(Protocol):
     commits on a later turn of the loop never sees half of an edit.
     """
 
-    def put(self, manifest: Manifest | MeshConfig, origin: Origin) -> None:
-        """Take a new or changed object; replaces the one of the same kind and key."""
+    def put(
+        self, manifest: Manifest | MeshConfig, origin: Origin, *, written_at: float = 0.0
+    ) -> None:
+        """Take a new or changed object; replaces the one of the same kind and key.
+
+        ``written_at`` is when the object itself says it was written, in Unix seconds; 0.0 when it
+        does not.
+        """
         ...
 
     def remove(self, kind: str, key: Name) -> None:

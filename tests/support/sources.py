@@ -16,14 +16,18 @@ class RecordingSink:
 
     def __init__(self) -> None:
         self.objects: dict[Identity, tuple[Manifest | MeshConfig, Origin]] = {}
+        self.written_at: dict[Identity, float] = {}
         self.found: dict[str, tuple[Problem, ...]] = {}
         self.calls: list[tuple[str, object]] = []
         self.synced_times = 0
         self._told = asyncio.Event()
 
-    def put(self, manifest: Manifest | MeshConfig, origin: Origin) -> None:
+    def put(
+        self, manifest: Manifest | MeshConfig, origin: Origin, *, written_at: float = 0.0
+    ) -> None:
         identity = identity_of(manifest)
         self.objects[identity] = (manifest, origin)
+        self.written_at[identity] = written_at
         self._record("put", str(identity.key))
 
     def remove(self, kind: str, key: Name) -> None:

@@ -72,6 +72,7 @@ class Ground:
             object=Reference.of(reference),
             file="" if origin is None else origin.file,
             line=None if origin is None else origin.line,
+            resource_version="" if origin is None else origin.version,
         )
 
     def conditions(self, reference: ObjectReference | None) -> tuple[ConditionValue, ...]:

@@ -32,12 +32,14 @@ class Source(Value):
     """Where something comes from.
 
     ``object`` is null where no single object stands behind it. ``file`` is the path of a manifest,
-    or the name of the cluster's kind list; it is empty when it is not known.
+    or the word for the cluster; it is empty when it is not known. ``resource_version`` is the
+    version that the cluster gave the object when what is read of it last changed; empty for files.
     """
 
     object: Reference | None = None
     file: str = ""
     line: int | None = None
+    resource_version: str = ""
 
 
 class Served(Value):

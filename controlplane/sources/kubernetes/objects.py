@@ -15,10 +15,10 @@ from controlplane.manifests.reading import identity_of
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
 from controlplane.sources.kubernetes.kinds import Found, Readable, WatchedKind
+from controlplane.sources.kubernetes.wire import written
 from controlplane.sources.source import Origin, Sink
 
 PLACE: Final = "kubernetes"
-_ORIGIN: Final = Origin(file=PLACE)
 _MOST_TOLD: Final = 100
 
 
@@ -51,7 +51,7 @@ class Objects:
             self._lists_nameless = True
         else:
             self._listed.add(found[0])
-        self._take(found)
+        self._take(found, text)
 
     def list_ended(self) -> None:
         """Remove what the list did not name; nothing if it held an object without a name."""
@@ -65,7 +65,7 @@ class Objects:
     def changed(self, watched: WatchedKind, text: msgspec.Raw) -> float:
         """Take an added or changed object; return when it was made in Unix seconds, or 0."""
         found = watched.read(text)
-        self._take(found)
+        self._take(found, text)
         manifest = found[1]
         return manifest.metadata.created if isinstance(manifest, Manifest) else 0.0
 
@@ -98,7 +98,7 @@ class Objects:
             self._told = told
             self._sink.problems(self._place, told)
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: Found, text: msgspec.Raw) -> None:
         key, value = found
         if key is None or value is None:
             return
@@ -113,7 +113,10 @@ class Objects:
             self._refused_changed = True
         if self._known.get(key) != value:
             self._known[key] = value
-            self._sink.put(value, _ORIGIN)
+            # Asked only now: an object that reads equal must cost no more than reading it.
+            said = written(text)
+            origin = Origin(file=PLACE, version=said.version)
+            self._sink.put(value, origin, written_at=said.at)
 
     def _remove(self, key: Name) -> None:
         if self._refused.pop(key, None) is not None:

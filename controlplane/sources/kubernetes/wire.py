@@ -3,6 +3,7 @@
 Objects stay bytes here: they are decoded one by one, as what their kind is, by ``kinds``.
 """
 
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -55,6 +56,29 @@ class _Versioned(msgspec.Struct):
     metadata: _ListMetadata
 
 
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What an object says of its last change: ``version`` "" and ``at`` (Unix seconds) 0.0 if not.
+
+    ``at`` is the newest time among the managers of its fields, to the second.
+    """
+
+    version: str = ""
+    at: float = 0.0
+
+
+class _Managed(msgspec.Struct, gc=False):
+    time: str | None = None
+
+
+class _WrittenMetadata(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    managed_fields: list[_Managed | None] | None = None
+
+
+class _Writing(msgspec.Struct):
+    metadata: _WrittenMetadata
+
+
 class _Status(msgspec.Struct):
     code: int = 0
     reason: str = ""
@@ -99,6 +123,7 @@ _FAILURES: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _pages: Final = msgspec.json.Decoder(_List)
 _events: Final = msgspec.json.Decoder(Event)
 _versioned: Final = msgspec.json.Decoder(_Versioned)
+_writings: Final = msgspec.json.Decoder(_Writing)
 _statuses: Final = msgspec.json.Decoder(_Status)
 _definitions: Final = msgspec.json.Decoder(_Definition)
 
@@ -131,6 +156,18 @@ def version_of(text: msgspec.Raw) -> str:
     if not version:
         raise NotUnderstoodError("an object has no resource version")
     return version
+
+
+def written(text: bytes | msgspec.Raw) -> Written:
+    """Return what an object says of its last change; never raises."""
+    try:
+        found = _writings.decode(text).metadata
+        times = [each.time for each in found.managed_fields or () if each and each.time]
+        # All of one shape (RFC 3339, UTC, seconds), so the greatest text is the newest.
+        at = datetime.fromisoformat(max(times)).timestamp() if times else 0.0
+    except (*_FAILURES, ValueError, OverflowError, OSError):
+        return Written()
+    return Written(found.resource_version, at)
 
 
 def status_code(text: bytes | msgspec.Raw) -> int:

@@ -16,7 +16,9 @@ from controlplane.admin.queries import (
 )
 from controlplane.admin.viewer import EVERYTHING
 from controlplane.model.names import Name, ServiceName
+from controlplane.sources.source import Origin
 from tests.support.admin import AdminRig, a_client, bookinfo
+from tests.support.builders import a_service
 from tests.support.two_teams import OTHER, OWN, two_teams
 
 REVIEWS = ServiceName("bookinfo", "reviews.bookinfo.svc.cluster.local")
@@ -51,6 +53,18 @@ async def test_a_workload_says_what_it_is_and_where_it_comes_from() -> None:
     assert workload.source.object is not None
     assert workload.source.object.kind == "Pod"
     assert (workload.source.file, workload.source.line) == (f"{OWN}.yaml", 1)
+
+
+async def test_of_a_cluster_every_element_tells_the_version_of_its_object() -> None:
+    rig = AdminRig()
+    rig.apply(a_service("web"), origin=Origin(file="kubernetes", version="4711"))
+    page = await rig.view.services.page(EVERYTHING, ServiceQuery())
+    assert page.items[0].source.model_dump() == {
+        "object": {"kind": "Service", "namespace": "default", "name": "web"},
+        "file": "kubernetes",
+        "line": None,
+        "resource_version": "4711",
+    }
 
 
 async def test_pods_that_were_expanded_come_from_their_template() -> None:

@@ -1,11 +1,15 @@
 import json
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from controlplane.manifests.decoding import KINDS
+from controlplane.manifests.reading import Identity
+from controlplane.model.names import Name
 from controlplane.sources.kubernetes.kinds import WatchedKind, reader
 from controlplane.sources.kubernetes.objects import Objects
+from controlplane.sources.source import Origin
 from tests.support.sources import RecordingSink
 
 POLICY = WatchedKind(
@@ -119,3 +123,47 @@ def test_deleting_what_is_not_known_is_nothing(objects: Objects, sink: Recording
 def test_the_age_of_an_object_is_told(objects: Objects) -> None:
     assert objects.changed(POLICY, policy("a", creationTimestamp="1970-01-01T00:01:00Z")) == 60.0
     assert objects.changed(POLICY, policy("b", BAD)) == 0.0
+
+
+@pytest.mark.proves("KS-19")
+def test_an_object_comes_with_its_version_and_the_time_of_its_last_change(
+    objects: Objects, sink: RecordingSink
+) -> None:
+    times = ["2026-03-01T10:00:00Z", "2026-03-01T10:00:05Z", "2026-02-01T10:00:00Z"]
+    managed = [{"manager": "x", "time": time} for time in times]
+    listed(objects, policy("a", resourceVersion="17", managedFields=managed))
+    identity = Identity("AuthorizationPolicy", Name("default", "a"))
+    assert sink.objects[identity][1] == Origin(file="kubernetes", version="17")
+    assert sink.written_at[identity] == datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC).timestamp()
+    objects.changed(POLICY, policy("a", {"action": "DENY"}, resourceVersion="21"))
+    assert sink.objects[identity][1].version == "21"
+    assert sink.written_at[identity] == 0.0
+
+
+@pytest.mark.refutes("KS-19")
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"resourceVersion": 3},
+        {"managedFields": [{"time": "yesterday"}]},
+        {"managedFields": [{"time": 7}, None]},
+        {"managedFields": [{"time": "0001-01-01T00:00:00"}]},
+    ],
+)
+def test_an_object_that_does_not_tell_is_handed_on_all_the_same(
+    objects: Objects, sink: RecordingSink, metadata: dict[str, object]
+) -> None:
+    listed(objects, policy("a", **metadata))
+    identity = Identity("AuthorizationPolicy", Name("default", "a"))
+    assert sink.objects[identity][1] == Origin(file="kubernetes")
+    assert sink.written_at[identity] == 0.0
+
+
+def test_a_heartbeat_keeps_the_version_of_what_is_read(
+    objects: Objects, sink: RecordingSink
+) -> None:
+    listed(objects, policy("a", resourceVersion="1"))
+    objects.changed(POLICY, policy("a", resourceVersion="2"))
+    ((_, origin),) = sink.objects.values()
+    assert origin.version == "1"
