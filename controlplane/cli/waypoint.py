@@ -45,10 +45,12 @@ from controlplane.cli.waypoint_options import (
     Wait,
     WaitTimeout,
 )
+from controlplane.cli.waypoint_users import left_behind
 from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ClusterLocation
 from controlplane.cluster.client import ClusterClient
 from controlplane.mesh.expansion_pods import DATAPLANE_MODE
+from controlplane.model.names import Name as WaypointName
 
 NOT_READY: Final = 3
 """The exit code of waiting in vain."""
@@ -226,6 +228,8 @@ def delete(
 ) -> None:
     """Take waypoints away, with everything that was deployed for them.
 
+    Namespaces and services that still name one of them are told of, and do not keep it.
+
     Exit code 1 when one of them could not be taken away; the others are.
 
     Example: istiod-lite waypoint delete waypoint -n shop
@@ -237,8 +241,12 @@ def delete(
         wanted = names or [each.name for each in await all_waypoints(client, chosen)]
         if not wanted:
             typer.echo("No waypoints found.", err=True)
-        results = [await _deleted(client, chosen, each) for each in wanted]
-        return all(results)
+        deleted = [each for each in wanted if await _deleted(client, chosen, each)]
+        if deleted:
+            gone = {WaypointName(chosen, each) for each in deleted}
+            for sentence in await left_behind(client, gone):
+                typer.echo(f"⚠ {sentence}", err=True)
+        return deleted == wanted
 
     if not with_cluster(_location(kubeconfig, context), act, namespace=namespace):
         raise typer.Exit(1)

@@ -287,6 +287,60 @@ def test_delete_takes_away_what_it_can(cluster: ThreadedApi) -> None:
     assert run("delete", "one", "--all").exit_code == 2
 
 
+def a_service(namespace: str, name: str, **labels: str) -> Json:
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
+
+
+def test_delete_tells_who_is_left_without_the_waypoint(cluster: ThreadedApi) -> None:
+    uses = {"istio.io/use-waypoint": "one"}
+    far = {**uses, "istio.io/use-waypoint-namespace": "shop"}
+    for name in ("one", "two"):
+        cluster.put(a_gateway("shop", name))
+    cluster.put(a_namespace("shop", **uses))
+    cluster.put(a_namespace("other", **uses))
+    cluster.put(a_service("other", "far", **far))
+    cluster.put(a_service("other", "elsewhere", **uses))
+    cluster.put(a_service("shop", "near", **uses))
+    cluster.put(a_service("shop", "none", **{"istio.io/use-waypoint": "none"}))
+    cluster.put(a_service("shop", "silent"))
+    unused = run("delete", "two")
+    assert (unused.exit_code, unused.stderr) == (0, "")
+    used = run("delete", "one")
+    assert (used.exit_code, used.stdout) == (0, "✔ waypoint shop/one deleted\n")
+    still = "still names waypoint shop/one, and has none while there is none: kubectl label"
+    off = "istio.io/use-waypoint-"
+    assert used.stderr.splitlines() == [
+        f"⚠ namespace shop {still} namespace shop {off}",
+        f"⚠ service other/far {still} service far -n other {off}",
+        f"⚠ service shop/near {still} service near -n shop {off}",
+    ]
+    # Nobody is told of what was not taken away.
+    assert run("delete", "one").stderr == "istiod-lite: there is no waypoint shop/one\n"
+
+
+def test_delete_looks_where_it_may(cluster: ThreadedApi) -> None:
+    uses = {"istio.io/use-waypoint": "one"}
+    cluster.put(a_gateway("shop", "one"))
+    cluster.put(a_service("shop", "near", **uses))
+    cluster.api.fail("list", "services", 403)
+    assert "service shop/near still names" in run("delete", "one").stderr
+    cluster.put(a_gateway("shop", "one"))
+    cluster.api.denied.add(("list", "services"))
+    blind = run("delete", "one")
+    assert (blind.exit_code, blind.stdout) == (0, "✔ waypoint shop/one deleted\n")
+    assert blind.stderr.startswith("⚠ whether somebody still names what was deleted cannot be seen")
+
+
+def test_delete_tells_of_twenty_and_counts_the_rest(cluster: ThreadedApi) -> None:
+    cluster.put(a_gateway("shop", "one"))
+    for number in range(25):
+        cluster.put(a_service("shop", f"s-{number}", **{"istio.io/use-waypoint": "one"}))
+    told = run("delete", "one").stderr.splitlines()
+    assert len(told) == 21
+    assert told[-1] == "⚠ and 5 more name waypoints that were deleted"
+
+
 @pytest.mark.parametrize("name", ["../secrets/x", "a/b", "", "A", "-a"])
 def test_what_names_no_object_reaches_no_path(cluster: ThreadedApi, name: str) -> None:
     before = len(cluster.api.asked)
