@@ -37,6 +37,8 @@ test-kube: setup ## what needs a real API server: KUBEBUILDER_ASSETS or KUBECONF
 test-browser: setup ## the page in Chromium: CHROMIUM says where it is, ISTIOD_LITE_SCREENSHOTS keeps pictures
 	$(BIN)/python -m pytest -m browser
 
+PAGES := api commands metrics problems settings
+
 .PHONY: check
 check: setup ## lint, types, layers, generated files
 	$(BIN)/ruff check --no-cache .
@@ -44,8 +46,7 @@ check: setup ## lint, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_protos.py --check
-	$(BIN)/python scripts/document_settings.py --check
-	$(BIN)/python scripts/document_metrics.py --check
+	set -e; for page in $(PAGES); do $(BIN)/python scripts/document_$$page.py --check; done
 
 .PHONY: format
 format: setup ## format and fix what can be fixed
@@ -62,8 +63,7 @@ protos: setup ## regenerate controlplane/pb from api/protos
 
 .PHONY: docs
 docs: setup ## regenerate the tables of docs/ that the code says
-	$(BIN)/python scripts/document_settings.py
-	$(BIN)/python scripts/document_metrics.py
+	set -e; for page in $(PAGES); do $(BIN)/python scripts/document_$$page.py; done
 
 LOCK := $(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-options --no-header --no-annotate --allow-unsafe --strip-extras -q

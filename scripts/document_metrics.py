@@ -1,15 +1,14 @@
 """Write docs/metrics.md from the metrics themselves; with --check, compare instead."""
 
 import sys
-from pathlib import Path
 from typing import Any, Final
 
+from generated_page import cell, keep
 from prometheus_client.metrics import MetricWrapperBase
 
 from controlplane.metrics import Metrics
 from controlplane.metrics.kinds import Count
 
-PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 HEAD = """# Metrics
 
 `GET /metrics` on the admin port (15014) answers in the Prometheus text format, and in that of
@@ -71,19 +70,8 @@ def _facts(metric: Any) -> tuple[str, str, tuple[str, ...], str]:
     (family,) = metric.describe()
     suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
     kind = "count" if isinstance(metric, Count) else family.type
-    return family.name + suffix, kind, labels, family.documentation
-
-
-def main() -> int:
-    """Write the page, or compare it and return 1 when it differs."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(metrics_page())
-        return 0
-    if PAGE.read_text() == metrics_page():
-        return 0
-    sys.stderr.write("docs/metrics.md is not what the metrics say; run make docs\n")
-    return 1
+    return family.name + suffix, kind, labels, cell(family.documentation)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("metrics.md", metrics_page()))

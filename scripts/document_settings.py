@@ -1,14 +1,13 @@
 """Write docs/settings.md from the settings themselves; with --check, compare instead."""
 
 import sys
-from pathlib import Path
 
+from generated_page import keep
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from controlplane.settings import Settings
 
-PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = """# Settings
 
 Every setting is an environment variable, read once at start; the command line overrides what it
@@ -37,16 +36,5 @@ def settings_page() -> str:
     return HEAD + "\n".join(rows) + "\n"
 
 
-def main() -> int:
-    """Write the page, or compare it and return 1 when it differs."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(settings_page())
-        return 0
-    if PAGE.read_text() == settings_page():
-        return 0
-    sys.stderr.write("docs/settings.md is not what the settings say; run make docs\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("settings.md", settings_page()))
