@@ -1,6 +1,6 @@
 """Clusters of waypoints: a service port comes in, a cluster goes out; and the three fixed ones.
 
-docs/protocol/waypoint-config.md WC-10, WC-15 to WC-19.
+docs/protocol/waypoint-config.md WC-10, WC-15, WC-19, WC-22, WC-24, WC-37.
 """
 
 from typing import Any, Final

@@ -1,10 +1,13 @@
 """Dispatch: what a waypoint serves comes in, the matcher that finds the chain of a connection out.
 
 By the authority when it is a hostname, else by address, then by port, then by what the client
-speaks where the port does not say. docs/protocol/waypoint-config.md WC-26 to WC-29.
+speaks where the port does not say. A matcher is large, and a change concerns one service of it:
+the parts are encoded once and put together as bytes. docs/protocol/waypoint-config.md WC-26 to
+WC-29.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -13,7 +16,8 @@ from google.protobuf import wrappers_pb2
 from xds.core.v3 import cidr_pb2
 from xds.type.matcher.v3 import ip_pb2, matcher_pb2
 
-from controlplane.encode.typed import matching
+from controlplane.encode.envelope import delimited
+from controlplane.encode.typed import encoded, matching, packed_bytes
 from controlplane.encode.waypoint_names import AUTHORITY, direct_name, service_name
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import (
@@ -24,33 +28,39 @@ from controlplane.model.waypoint_traffic import (
     ServedService,
 )
 
+_KEPT: Final = 8192
+"""Parts that are kept: those of as many services, at some 2 kB each."""
 _HTTP_NAMES: Final = ("'h2c'", "'http/1.1'")
 """How the inspector names what it recognises; the quotes are part of it."""
 
-Ports = Mapping[int, tuple[str, ServedPort]]
-"""Port number -> hostname of the service that has it, and the port."""
+_MATCHER_TREE: Final = b"\x12"
+_ON_NO_MATCH: Final = b"\x1a"
+_EXACT_MATCH_MAP: Final = b"\x12"
+_ON_MATCH_MATCHER: Final = b"\x0a"
+"""Tags of fields of xds.type.matcher.v3.Matcher, of its MatcherTree and OnMatch."""
+
+Ports = tuple[tuple[int, tuple[str, ServedPort]], ...]
+"""Port numbers with the hostname of the service that has each, and the port; sorted."""
 
 
-def dispatch(services: Iterable[ServedService], direct: DirectWorkloads | None) -> Any:
-    """Return the matcher of ``main_internal``.
+def dispatch(services: Iterable[ServedService], direct: DirectWorkloads | None) -> bytes:
+    """Return the serialized matcher of ``main_internal``.
 
     Of two services with one address and port the first is taken. No range is ever empty, because
     an Envoy rejects those.
     """
     listed = list(services)
-    by_authority = {
-        f"{service.hostname}:{port.number}": _to_service(service.hostname, port)
-        for service in listed
-        if not service.hostname.startswith("*")
-        for port in service.ports
-    }
     by_address = _by_address(listed, direct)
+    by_authority = b"".join(
+        _authorities(service.hostname, service.ports)
+        for service in listed
+        if service.ports and not service.hostname.startswith("*")
+    )
     if not by_authority:
         return by_address
-    authority = network_inputs_pb2.FilterStateInput(key=AUTHORITY)
-    found = _exactly("authority", authority, by_authority)
-    found.on_no_match.matcher.CopyFrom(by_address)
-    return found
+    tree = _AUTHORITY_TREE + delimited(_EXACT_MATCH_MAP, by_authority)
+    otherwise = delimited(_ON_MATCH_MATCHER, by_address)
+    return delimited(_MATCHER_TREE, tree) + delimited(_ON_NO_MATCH, otherwise)
 
 
 def never_sniffed(services: Iterable[ServedService], *, any_port: bool) -> Any:
@@ -84,29 +94,48 @@ def _any_of(ports: set[int]) -> Any:
     return rules[0] if rules else None
 
 
-def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | None) -> Any:
-    message = ip_pb2.IPMatcher()
+def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | None) -> bytes:
     taken: set[bytes] = set()
+    entries: list[bytes] = []
     for ranges, ports in _ports_by_ranges(services):
-        by_port = {
-            str(number): _to_service(hostname, port) for number, (hostname, port) in ports.items()
-        }
-        entry = message.range_matchers.add(ranges=[_cidr(each) for each in ranges])
-        port_input = network_inputs_pb2.DestinationPortInput()
-        entry.on_match.matcher.CopyFrom(_exactly("port", port_input, by_port))
+        entries.append(_range_entry(ranges, ports))
         taken.update(each.address for each in ranges if each.length == len(each.address) * 8)
     addresses = [] if direct is None else [each for each in direct.addresses if each not in taken]
     if addresses:
+        message = ip_pb2.IPMatcher()
         entry = message.range_matchers.add(
             ranges=[_cidr(AddressRange(each, len(each) * 8)) for each in addresses]
         )
         entry.on_match.CopyFrom(_sniffed(direct_name(Layer.HTTP), direct_name(Layer.TCP)))
-    return matcher_pb2.Matcher(
+        entries.append(encoded(message))
+    matcher = matcher_pb2.Matcher(
         matcher_tree={
             "input": matching("ip", network_inputs_pb2.DestinationIPInput()),
-            "custom_match": matching("ip", message),
+            "custom_match": {
+                "name": "ip",
+                "typed_config": packed_bytes(ip_pb2.IPMatcher.DESCRIPTOR, b"".join(entries)),
+            },
         }
     )
+    return encoded(matcher)
+
+
+@lru_cache(maxsize=_KEPT)
+def _authorities(hostname: str, ports: tuple[ServedPort, ...]) -> bytes:
+    """Return the entries of one service in the map of authorities: a serialized MatchMap."""
+    targets = {f"{hostname}:{port.number}": _to_service(hostname, port) for port in ports}
+    return encoded(matcher_pb2.Matcher.MatcherTree.MatchMap(map=targets))
+
+
+@lru_cache(maxsize=_KEPT)
+def _range_entry(ranges: tuple[AddressRange, ...], ports: Ports) -> bytes:
+    """Return what becomes of connections to ``ranges``: a serialized IPMatcher of one entry."""
+    message = ip_pb2.IPMatcher()
+    entry = message.range_matchers.add(ranges=[_cidr(each) for each in ranges])
+    by_port = {str(number): _to_service(hostname, port) for number, (hostname, port) in ports}
+    matcher = _exactly("port", network_inputs_pb2.DestinationPortInput(), by_port)
+    entry.on_match.matcher.CopyFrom(matcher)
+    return encoded(message)
 
 
 def _ports_by_ranges(
@@ -119,10 +148,17 @@ def _ports_by_ranges(
             ports = by_range.setdefault(each, {})
             for port in service.ports:
                 ports.setdefault(port.number, (service.hostname, port))
-    grouped: dict[tuple[Any, ...], list[AddressRange]] = {}
+    grouped: dict[Ports, list[AddressRange]] = {}
     for each, ports in sorted(by_range.items()):
         grouped.setdefault(tuple(sorted(ports.items())), []).append(each)
-    return [(tuple(ranges), dict(items)) for items, ranges in grouped.items()]
+    return [(tuple(ranges), ports) for ports, ranges in grouped.items()]
+
+
+_AUTHORITY_TREE: Final = encoded(
+    matcher_pb2.Matcher.MatcherTree(
+        input=matching("authority", network_inputs_pb2.FilterStateInput(key=AUTHORITY))
+    )
+)
 
 
 def _to_service(hostname: str, port: ServedPort) -> Any:

@@ -20,6 +20,18 @@ def protobuf_json(resource: Resource) -> dict[str, Any]:
     return document
 
 
+def envoy_json(resource: Resource) -> dict[str, Any]:
+    """Return the message of ``resource`` as an Envoy reads and shows it.
+
+    The same as ``protobuf_json``, but fields have the names of the protos.
+    """
+    anything = discovery_pb2.Resource.FromString(resource.body).resource
+    document: dict[str, Any] = _sorted(
+        json_format.MessageToDict(anything, preserving_proto_field_name=True)
+    )
+    return document
+
+
 def _sorted(value: Any) -> Any:
     match value:
         case dict():

@@ -1,7 +1,7 @@
 """Filter chains of waypoints: a service comes in, the chains of ``main_internal`` for it go out.
 
 They are bytes, encoded once per service, which ``listener`` puts together.
-docs/protocol/waypoint-config.md WC-26 to WC-32.
+docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Filter state: what is known of a client where HBONE ends, carried to where policies are asked.
 
-Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16 to WC-18.
+Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16, WC-17.
 """
 
 from typing import Any, Final

@@ -1,8 +1,8 @@
 """Listeners of waypoints: what one serves comes in, its three listeners go out.
 
 ``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it,
-``connect_originate`` starts HBONE to the endpoint. docs/protocol/waypoint-config.md WC-10,
-WC-14 to WC-18, WC-26 to WC-29.
+``connect_originate`` starts HBONE to the endpoint. docs/protocol/waypoint-config.md WC-8,
+WC-10, WC-14 to WC-18, WC-26 to WC-29.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,8 @@ from controlplane.encode.waypoint_names import (
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService, WaypointFrame
 
 _FILTER_CHAINS: Final = b"\x1a"
-"""Tag of field 3 of Listener, which is repeated: (3 << 3) | 2."""
+_FILTER_CHAIN_MATCHER: Final = b"\x82\x02"
+"""Tags of fields 3 and 32 of Listener: (number << 3) | 2, as varints."""
 _ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 - node proxies come to the pod's address
 _ALL_IPV6: Final = "::"
 _SNIFFING_SECONDS: Final = 5
@@ -90,8 +91,8 @@ def encode_main_internal(
     try:
         inspector = _inspector(listed, any_port=direct is not None)
         message.listener_filters.extend(inspector)
-        message.filter_chain_matcher.CopyFrom(dispatch(listed, direct))
-        content = [encoded(message)]
+        matcher = dispatch(listed, direct)
+        content = [encoded(message), delimited(_FILTER_CHAIN_MATCHER, matcher)]
         content += [
             delimited(_FILTER_CHAINS, chain.message)
             for chain in (tuple(chains) or (blackhole_chain(),))

@@ -1,7 +1,7 @@
 """Routes of waypoints: the name of an HTTP chain comes in, its route configuration goes out.
 
 A route configuration carries the L7 policies too, so that an edit reaches the next request of
-connections that are open. docs/protocol/waypoint-config.md WC-30 to WC-34.
+connections that are open. docs/protocol/waypoint-config.md WC-31, WC-33, WC-34.
 """
 
 from typing import Any, Final

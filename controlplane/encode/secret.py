@@ -1,7 +1,7 @@
 """Secrets of waypoints: a certificate with its key, or the roots, come in, a secret goes out.
 
 A secret is made for one stream and for the identity that stream authenticated as: it is not kept,
-not logged and not shared. docs/protocol/waypoint-config.md WC-35, WC-36.
+not logged and not shared. docs/protocol/waypoint-config.md WC-38.
 """
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2

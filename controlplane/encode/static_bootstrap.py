@@ -2,7 +2,7 @@
 
 ``envoy --mode validate`` looks at nothing that a bootstrap only names, so everything is inlined:
 routes into their listeners, endpoints into their clusters, secrets into their TLS contexts. The
-documents are those of ``document.protobuf_json``. docs/protocol/waypoint-config.md WC-37.
+documents are those of ``document.envoy_json``. docs/protocol/waypoint-config.md WC-39.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,17 +64,17 @@ class _Inlining:
 
     def __init__(self, discovered: Discovered) -> None:
         self._routes = {route["name"]: _bare(route) for route in discovered.routes}
-        self._endpoints = {each["clusterName"]: _bare(each) for each in discovered.endpoints}
+        self._endpoints = {each["cluster_name"]: _bare(each) for each in discovered.endpoints}
         self._secrets = discovered.secrets
 
     def of(self, document: Document) -> dict[str, Any]:
         """Return a listener or a cluster with everything in it."""
         inlined: dict[str, Any] = self._walked(_bare(document))
-        if "edsClusterConfig" in inlined:
+        if "eds_cluster_config" in inlined:
             found = self._endpoints.get(inlined["name"])
             if found is not None:
-                del inlined["edsClusterConfig"]
-                inlined |= {"type": "STATIC", "loadAssignment": found}
+                del inlined["eds_cluster_config"]
+                inlined |= {"type": "STATIC", "load_assignment": found}
         return inlined
 
     def _walked(self, value: Any) -> Any:
@@ -90,21 +90,21 @@ class _Inlining:
 
     def _inline(self, document: dict[str, Any]) -> None:
         rds = document.get("rds")
-        if rds is not None and rds["routeConfigName"] in self._routes:
+        if rds is not None and rds["route_config_name"] in self._routes:
             del document["rds"]
-            document["routeConfig"] = self._routes[rds["routeConfigName"]]
-        if "tlsCertificateSdsSecretConfigs" in document:
-            del document["tlsCertificateSdsSecretConfigs"]
+            document["route_config"] = self._routes[rds["route_config_name"]]
+        if "tls_certificate_sds_secret_configs" in document:
+            del document["tls_certificate_sds_secret_configs"]
             certificate = {
-                "certificateChain": {"inlineString": self._secrets.chain},
-                "privateKey": {"inlineString": self._secrets.key},
+                "certificate_chain": {"inline_string": self._secrets.chain},
+                "private_key": {"inline_string": self._secrets.key},
             }
-            document["tlsCertificates"] = [certificate]
-        combined = document.pop("combinedValidationContext", None)
+            document["tls_certificates"] = [certificate]
+        combined = document.pop("combined_validation_context", None)
         if combined is not None:
-            document["validationContext"] = {
-                **combined["defaultValidationContext"],
-                "trustedCa": {"inlineString": self._secrets.roots},
+            document["validation_context"] = {
+                **combined["default_validation_context"],
+                "trusted_ca": {"inline_string": self._secrets.roots},
             }
 
 

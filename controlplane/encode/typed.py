@@ -8,6 +8,7 @@ from typing import Any
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from xds.core.v3 import extension_pb2
 
@@ -22,6 +23,11 @@ ADS = config_source_pb2.ConfigSource(
 def packed(message: Message) -> any_pb2.Any:
     """Return ``message`` in an Any."""
     return any_pb2.Any(type_url=TYPE_PREFIX + message.DESCRIPTOR.full_name, value=encoded(message))
+
+
+def packed_bytes(descriptor: Descriptor, content: bytes) -> any_pb2.Any:
+    """Return a message that is serialized already in an Any."""
+    return any_pb2.Any(type_url=TYPE_PREFIX + descriptor.full_name, value=content)
 
 
 def encoded(message: Message) -> bytes:

@@ -1,6 +1,6 @@
 """The names of a waypoint's resources, which refer to each other by them.
 
-docs/protocol/waypoint-config.md WC-10 to WC-12.
+docs/protocol/waypoint-config.md WC-10, WC-11.
 """
 
 from typing import Final

@@ -90,7 +90,7 @@ def _told_apart(resources: Mapping[str, Any], number: int) -> dict[str, Any]:
             case dict():
                 return {
                     key: _FIRST_PORT + number
-                    if key == "portValue" and each == 15008
+                    if key == "port_value" and each == 15008
                     else walk(each)
                     for key, each in value.items()
                 }

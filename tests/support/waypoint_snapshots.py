@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from controlplane.encode.document import protobuf_json
+from controlplane.encode.document import envoy_json
 from controlplane.encode.static_bootstrap import Discovered, Secrets, static_resources
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
@@ -64,7 +64,7 @@ class Waypoints:
     def documents(self, type_url: str, waypoint: Name = WAYPOINT) -> dict[str, Any]:
         """Documents of one type by name."""
         updates, _ = self.catalog.waypoint(waypoint, type_url).changes(-1)
-        return {each.name: protobuf_json(each) for each in sorted(updates, key=lambda r: r.name)}
+        return {each.name: envoy_json(each) for each in sorted(updates, key=lambda r: r.name)}
 
     def bodies(self, waypoint: Name = WAYPOINT) -> dict[tuple[str, str], bytes]:
         found = {}
