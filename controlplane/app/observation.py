@@ -107,7 +107,7 @@ class StreamObservation:
         )
 
     def caught_up(self, client: int, type_url: str, after: int) -> None:  # noqa: ARG002
-        """Measure how long it took until a client had what it lacked.
+        """Measure how long it took until a client accepted what it lacked.
 
         What came right after ``after`` is the oldest of that: a client that has everything is
         moved on with every commit, whether or not that concerns it.

@@ -67,7 +67,7 @@ class ServingMetrics:
         )
         self.event_to_acknowledgement = Histogram(
             "istiod_lite_event_to_ack_seconds",
-            "From the arrival of the oldest change that a client lacked until it had everything.",
+            "From the arrival of the oldest change that a client lacked to its acknowledgement.",
             ["type"],
             buckets=SECONDS,
             registry=registry,

@@ -30,7 +30,7 @@ class Observer(Protocol):
         ...
 
     def caught_up(self, client: int, type_url: str, after: int) -> None:
-        """Hear that it now has everything there is for it; it had everything up to ``after``."""
+        """Hear that it accepted changes; before them it had everything up to commit ``after``."""
         ...
 
     def rejected(self, client: int, type_url: str, names: tuple[str, ...], message: str) -> None:

@@ -267,13 +267,12 @@ class Session:
             return False
         if subscription.is_in_flight:
             seconds = self._clock.monotonic() - subscription.sent_at
-            held = subscription.trail.held
-            after = held.last
+            after = subscription.trail.held.last
             subscription.acknowledge()
-            self._observer.acknowledged(
-                self.number, subscription.type_url, subscription.commit_acknowledged, seconds
-            )
-            if held.last > after != FRESH:
+            commit = subscription.commit_acknowledged
+            self._observer.acknowledged(self.number, subscription.type_url, commit, seconds)
+            # Not for the first state, an answer to a question, or a piece with others to come.
+            if FRESH < after < commit <= subscription.cursor:
                 self._observer.caught_up(self.number, subscription.type_url, after)
         return True
 

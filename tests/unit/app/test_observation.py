@@ -5,12 +5,13 @@ from controlplane.insight.commits import CommitLog
 from controlplane.metrics import Metrics
 from controlplane.model.names import ObjectReference
 from controlplane.snapshots.catalog import Catalog
-from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, AUTHORIZATIONS
 from controlplane.xds.node import Node
 from controlplane.xds.session import Origin, Session
 from controlplane.xds.settings import XdsSettings
 from tests.support.discovery import (
     FakeClock,
+    a_policy,
     a_request,
     a_workload,
     acknowledge,
@@ -70,6 +71,25 @@ def test_a_change_is_measured_from_its_arrival_to_its_acknowledgement() -> None:
     assert rig.value(f"{EVENT}_sum", type="wds") == 5.0
     assert rig.value("pilot_proxy_convergence_time_sum") == 5.0
     assert rig.value("istiod_lite_acknowledgement_seconds_sum") == 3.0
+
+
+def test_policies_are_measured_though_their_removals_follow_later() -> None:
+    rig = Rig()
+    rig.commit(after=0.0)
+    client = rig.a_client()
+    client.receive(a_request(AUTHORIZATION_TYPE))
+    acknowledge(client, *taken(client))
+    acknowledge(client, *taken(client))
+    rig.log.arrived(ObjectReference("AuthorizationPolicy", "ns", "p"))
+    rig.log.batched()
+    put(rig.catalog, a_policy("ns/p"), key=AUTHORIZATIONS)
+    rig.log.finished()
+    responses = taken(client)
+    rig.clock.time += 2.0
+    acknowledge(client, *responses)
+    assert rig.value(f"{EVENT}_count", type="wads") == 1
+    assert rig.value(f"{EVENT}_sum", type="wads") == 2.0
+    assert not rig.value(f"{EVENT}_count", type="wds")
 
 
 def test_the_first_state_of_a_client_is_no_measure_of_old_changes() -> None:
