@@ -6,7 +6,7 @@ Rules: docs/protocol/admin.md AM-1 to AM-14.
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -36,12 +36,12 @@ Headers = Mapping[str, Sequence[str]]
 class AccessSettings:
     """Who is trusted and how.
 
-    ``root_namespaces``: their accounts see the whole mesh. ``hosts``: names beside LOCAL_HOSTS
-    under which loopback may be spoken to. ``audiences``: whom tokens are for, to say so.
-    ``admin_token_file``: where the admin token is kept, to say so.
+    ``root_namespaces`` tells, each time, whose accounts see the whole mesh. ``hosts``: names beside
+    LOCAL_HOSTS under which loopback may be spoken to. ``audiences``: whom tokens are for, to say
+    so. ``admin_token_file``: where the admin token is kept, to say so.
     """
 
-    root_namespaces: frozenset[str]
+    root_namespaces: Callable[[], Collection[str]]
     trusts_loopback: bool = True
     hosts: frozenset[str] = frozenset()
     audiences: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class AdminAccess:
 
     def _viewer_of(self, caller: Caller) -> Viewer:
         name = f"service account {caller.account}"
-        if caller.namespace in self._settings.root_namespaces:
+        if caller.namespace in self._settings.root_namespaces():
             return Viewer(name=name, namespace=None)
         return Viewer(name=name, namespace=caller.namespace)
 

@@ -24,6 +24,7 @@ from controlplane.admin.readiness import Readiness, wants_json
 from controlplane.admin.rest.api import add_api
 from controlplane.admin.rules import OPEN, open_paths
 from controlplane.clock import Clock, SystemClock
+from controlplane.logs import LogLevel
 
 
 class Version(BaseModel):
@@ -38,7 +39,7 @@ def _nothing() -> list[str]:
 
 
 def _only_this_machine() -> AdminAccess:
-    return AdminAccess(AccessSettings(root_namespaces=frozenset()))
+    return AdminAccess(AccessSettings(root_namespaces=frozenset))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class AdminParts:
     access: AdminAccess = field(default_factory=_only_this_machine)
     limits: AdminLimits = field(default_factory=AdminLimits)
     clock: Clock = field(default_factory=SystemClock)
+    log_level: LogLevel = field(default_factory=LogLevel)
     pages: Sequence[APIRouter] = ()
 
 
@@ -68,7 +70,13 @@ def admin_application(parts: AdminParts) -> FastAPI:
     _add_metrics(application, parts)
     if parts.view is not None:
         application.include_router(debug_routes(parts.view))
-        add_api(application, parts.view, version=parts.version, limits=parts.limits)
+        add_api(
+            application,
+            parts.view,
+            version=parts.version,
+            limits=parts.limits,
+            log_level=parts.log_level,
+        )
     for page in parts.pages:
         application.include_router(page)
     return _behind_gate(application, parts)

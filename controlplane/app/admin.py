@@ -50,6 +50,7 @@ class AdminSide:
         in_cluster: bool,
     ) -> None:
         self._settings = settings
+        self._mesh = mesh
         self.knowledge = Knowledge(
             pipeline=mesh.pipeline,
             catalog=mesh.catalog,
@@ -63,7 +64,7 @@ class AdminSide:
         self.debug = DebugDocuments(self.view)
         self.access = AdminAccess(
             AccessSettings(
-                root_namespaces=frozenset({settings.system_namespace}),
+                root_namespaces=self._root_namespaces,
                 trusts_loopback=settings.admin_trusts_loopback,
                 hosts=frozenset(_listed(settings.admin_hosts.lower())),
                 audiences=audiences_of(settings),
@@ -111,10 +112,14 @@ class AdminSide:
                 known.clock,
                 replica=self._settings.replica_id,
                 version=self._parts.version,
-                root_namespaces=frozenset({self._settings.system_namespace}),
+                root_namespaces=self._root_namespaces,
             )
         )
         self.access.authenticate_with(certificates.authenticator_for(audiences_of(self._settings)))
+
+    def _root_namespaces(self) -> frozenset[str]:
+        """Return whose accounts see the whole mesh now: the control plane's, and the mesh's."""
+        return frozenset({self._settings.system_namespace, *self._mesh.root_namespaces})
 
 
 def audiences_of(settings: Settings) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Rules: docs/protocol/fleet.md FL-20 to FL-26 for the streams, docs/protocol/admi
 for who may see what.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
@@ -36,7 +36,7 @@ class StreamAnswers:
         *,
         replica: str,
         version: str,
-        root_namespaces: frozenset[str],
+        root_namespaces: Callable[[], Collection[str]],
     ) -> None:
         self.identifier = control_plane_identifier(replica, version)
         self._documents = documents
@@ -76,7 +76,7 @@ class StreamAnswers:
     def _viewer(self, caller: Caller | None) -> Viewer:
         if caller is None:
             return EVERYTHING
-        sees_all = caller.namespace in self._root_namespaces
+        sees_all = caller.namespace in self._root_namespaces()
         return Viewer(
             name=f"service account {caller.account}",
             namespace=None if sees_all else caller.namespace,

@@ -56,11 +56,13 @@ class Mesh:
         self.problems = ProblemObservation(metrics.mesh, self.intake.located)
         self._complete = asyncio.Event()
         self._namespaces: frozenset[str] = frozenset()
+        self._configured_root: str | None = None
         self.pipeline.publish_to(self.catalog)
         self.pipeline.publish_residents_to(self.residents)
         self.pipeline.found_problems.subscribe(self.problems.found)
         self.pipeline.problems.subscribe(self.problems.judged)
         self.pipeline.world.namespaces.subscribe(self._namespaces_changed)
+        self.pipeline.inputs.mesh_config.subscribe(self._configuration_changed)
         graph = self.pipeline.graph
         observation = CommitObservation(metrics, self.catalog, self.commits.elapsed)
         graph.on_commit(observation.committed)
@@ -83,6 +85,13 @@ class Mesh:
         return self._namespaces
 
     @property
+    def root_namespaces(self) -> frozenset[str]:
+        """Return the namespace whose policies are the whole mesh's; none before that is known."""
+        if self._configured_root is not None:
+            return frozenset({self._configured_root})
+        return frozenset({MeshConfig().root_namespace}) if self.is_complete else frozenset()
+
+    @property
     def configured(self) -> MeshConfig:
         """Return the committed mesh configuration, or the defaults."""
         return self.pipeline.inputs.mesh_config.get(MESH) or MeshConfig()
@@ -101,6 +110,10 @@ class Mesh:
         gone = {key.name for key, _, new in changes if new is None}
         here = {key.name for key, _, new in changes if new is not None}
         self._namespaces = self._namespaces - gone | here
+
+    def _configuration_changed(self, changes: Sequence[Change[Name, MeshConfig]]) -> None:
+        for _, _, new in changes:
+            self._configured_root = None if new is None else new.root_namespace
 
     def _committed(self, _: CommitSummary) -> None:
         if self.is_complete:

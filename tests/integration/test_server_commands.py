@@ -265,7 +265,7 @@ def test_an_object_that_never_was_is_not_everywhere(url: str) -> None:
 
 
 def test_who_is_not_trusted_needs_a_token(rig: AdminRig, tmp_path: Path) -> None:
-    access = type(rig.access)(root_namespaces=frozenset({"istio-system"}), trusts_loopback=False)
+    access = type(rig.access)(root_namespaces=lambda: {"istio-system"}, trusts_loopback=False)
     rig.access = access
     token = tmp_path / "token"
     with served(rig.application()) as url:

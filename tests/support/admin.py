@@ -17,6 +17,7 @@ from controlplane.admin.reading.certificates import Authorities
 from controlplane.authentication.caller import Caller, Metadata
 from controlplane.authentication.errors import Reason, UnauthenticatedError
 from controlplane.insight.commits import CommitLog
+from controlplane.logs import Level, LogLevel
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.reading import Identity, identity_of, read_documents
@@ -42,7 +43,7 @@ BOOKINFO = Path(__file__).parent.parent.parent / "examples" / "bookinfo"
 ADMIN_TOKEN = "the-admin-token-of-the-tests"
 REPLICA = "replica-1"
 UNLIMITED = AdminLimits(requests_per_second=1e6, requests_at_once=1_000_000)
-_ACCESS = AccessSettings(root_namespaces=frozenset({"istio-system"}))
+_ACCESS = AccessSettings(root_namespaces=lambda: {"istio-system"})
 
 
 class KnownAccounts:
@@ -97,6 +98,20 @@ class HeldAuthorities:
         return self.authorities
 
 
+class HeldLogLevel(LogLevel):
+    """A level that is nobody's: the logs of the tests stay as they are."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Level, str]] = []
+
+    @property
+    def current(self) -> Level:
+        return self.told[-1][0] if self.told else "info"
+
+    def change(self, wanted: Level, *, by: str) -> None:
+        self.told.append((wanted, by))
+
+
 @dataclass
 class AdminRig:
     """A pipeline, its catalog and commit log, open streams, and the admin side of all that."""
@@ -109,6 +124,7 @@ class AdminRig:
     origins: dict[Identity, Origin] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
     access: AccessSettings = field(default_factory=lambda: _ACCESS)
+    log_level: HeldLogLevel = field(default_factory=HeldLogLevel)
 
     def __post_init__(self) -> None:
         self.pipeline = build_pipeline(self.settings)
@@ -220,6 +236,7 @@ class AdminRig:
             access=AdminAccess(self.access, authenticator=KnownAccounts(), admin_token=ADMIN_TOKEN),
             limits=UNLIMITED,
             clock=self.clock,
+            log_level=self.log_level,
         )
         return replace(parts, **changes)
 

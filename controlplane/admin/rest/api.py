@@ -12,8 +12,13 @@ from controlplane.admin.mesh_view import MeshView
 from controlplane.admin.problem_detail import ProblemDetail
 from controlplane.admin.rest.certificates import certificate_routes
 from controlplane.admin.rest.fleet import fleet_routes
-from controlplane.admin.rest.machinery import description_routes, machinery_routes
+from controlplane.admin.rest.machinery import (
+    description_routes,
+    log_level_routes,
+    machinery_routes,
+)
 from controlplane.admin.rest.mesh import mesh_routes
+from controlplane.logs import LogLevel
 
 PREFIX: Final = "/api/v1"
 
@@ -26,13 +31,21 @@ namespace. Entity tags work with `If-None-Match`. Errors are RFC 9457 problem do
 """
 
 
-def add_api(application: FastAPI, view: MeshView, *, version: str, limits: AdminLimits) -> None:
+def add_api(
+    application: FastAPI,
+    view: MeshView,
+    *,
+    version: str,
+    limits: AdminLimits,
+    log_level: LogLevel,
+) -> None:
     """Add every route of the API."""
     parts: tuple[APIRouter, ...] = (
         mesh_routes(view),
         fleet_routes(view, waiting=limits.waiting),
         certificate_routes(view),
         machinery_routes(view),
+        log_level_routes(log_level),
     )
     for routes in parts:
         application.include_router(routes, prefix=PREFIX)

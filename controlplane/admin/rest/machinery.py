@@ -11,6 +11,7 @@ from controlplane.admin.rest.answers import plain
 from controlplane.admin.rules import ViewerOf, WholeMeshViewer
 from controlplane.admin.values.common import Value
 from controlplane.admin.values.machinery import GraphValue
+from controlplane.logs import Level, LogLevel
 
 
 class ViewerValue(Value):
@@ -18,6 +19,34 @@ class ViewerValue(Value):
 
     name: str
     namespace: str | None
+
+
+class LogLevelValue(Value):
+    """From which level on events are logged."""
+
+    level: Level
+
+
+def log_level_routes(log_level: LogLevel) -> APIRouter:
+    """Return the routes of the level of this replica's logs."""
+    routes = APIRouter(tags=["machinery"])
+
+    @routes.get("/log-level", response_model=LogLevelValue, responses=responses(401, 403, 429))
+    async def get_log_level(_: WholeMeshViewer) -> Response:
+        """Return from which level on this replica logs."""
+        return plain(LogLevelValue(level=log_level.current))
+
+    @routes.put(
+        "/log-level",
+        response_model=LogLevelValue,
+        responses=responses(400, 401, 403, 413, 415, 422, 429),
+    )
+    async def put_log_level(viewer: WholeMeshViewer, wanted: LogLevelValue) -> Response:
+        """Log from this level on, at once and until this replica ends."""
+        log_level.change(wanted.level, by=viewer.name)
+        return plain(LogLevelValue(level=log_level.current))
+
+    return routes
 
 
 def machinery_routes(view: MeshView) -> APIRouter:

@@ -117,6 +117,7 @@ async def test_the_root_namespace_sees_everything() -> None:
             "/api/v1/connections/replica-1/1",
             "/api/v1/fleet",
             "/api/v1/graph",
+            "/api/v1/log-level",
             "/api/v1/openapi.json",
             "/api/v1/viewer",
             "/debug",
@@ -134,7 +135,7 @@ async def test_the_root_namespace_sees_everything() -> None:
 async def test_what_is_about_the_whole_mesh_is_refused_to_a_namespace() -> None:
     rig = two_teams()
     async with a_client(rig.application(), token=f"{OWN}/someone", peer="10.0.0.1") as client:
-        for path in ("/api/v1/graph", "/api/v1/authorities", "/debug/mesh"):
+        for path in ("/api/v1/graph", "/api/v1/log-level", "/api/v1/authorities", "/debug/mesh"):
             answer = await client.get(path)
             assert answer.status_code == 403
             assert f"service account {OWN}/someone" in answer.json()["detail"]

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Process]:
+async def running(folder: Path, files: Path = BOOKINFO) -> AsyncIterator[Process]:
     process = Process(
         Settings(
-            files=BOOKINFO,
+            files=files,
             data_dir=folder,
             cluster="none",
             xds_port=0,
@@ -75,6 +75,41 @@ async def test_tokens_decide_who_sees_what(tmp_path: Path) -> None:
         assert "istio-ca" in str(detail)
         forwarded = await get(process, "/api/v1/viewer", {"x-forwarded-for": "127.0.0.1"})
         assert forwarded.status_code == 401
+
+
+@pytest.mark.proves("AM-10")
+async def test_the_root_namespace_of_the_mesh_is_the_one_it_is_configured_to_be(
+    tmp_path: Path,
+) -> None:
+    files = tmp_path / "mesh"
+    files.mkdir()
+    configuration = files / "meshconfig.yaml"
+    data = tmp_path / "data"
+    async with running(data, files) as process:
+
+        async def sees_all(namespace: str) -> bool:
+            status, seen = await viewer(process, a_token(data, Name(namespace, "x")))
+            assert status == 200
+            return seen is None
+
+        async def until(*namespaces: str) -> None:
+            async with asyncio.timeout(10):
+                while True:
+                    asked = ("first", "second", "istio-system")
+                    if [each for each in asked if await sees_all(each)] == list(namespaces):
+                        return
+                    await asyncio.sleep(0.05)
+
+        await until("istio-system")
+        configuration.write_text("rootNamespace: first\n")
+        await until("first", "istio-system")
+        configuration.write_text("rootNamespace: second\n")
+        await until("second", "istio-system")
+        configuration.write_text("rootNamespace: [no, name]\n")
+        await asyncio.sleep(0.5)
+        await until("second", "istio-system")
+        configuration.unlink()
+        await until("istio-system")
 
 
 async def test_a_client_is_seen_to_be_in_sync(tmp_path: Path) -> None:

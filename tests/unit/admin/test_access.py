@@ -21,7 +21,7 @@ from controlplane.authentication.errors import (
 from tests.support.admin import ADMIN_TOKEN, KnownAccounts
 
 SETTINGS = AccessSettings(
-    root_namespaces=frozenset({"istio-system"}),
+    root_namespaces=lambda: {"istio-system"},
     audiences=("istio-ca",),
     admin_token_file=Path("/somewhere/admin-token"),
 )

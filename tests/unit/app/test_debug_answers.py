@@ -24,7 +24,7 @@ def answers() -> StreamAnswers:
         rig.clock,
         replica="r-1",
         version="1.2.3",
-        root_namespaces=frozenset({"istio-system"}),
+        root_namespaces=lambda: {"istio-system"},
     )
 
 
