@@ -7,8 +7,9 @@ unless the bootstrap says where it is. No Envoy outlives the process that starte
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,27 +26,37 @@ _PAUSE: Final = 0.02
 _OK: Final = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyOptions:
+    """How to run an Envoy.
+
+    ``workers`` are threads that serve; each has connection pools of its own. ``arguments`` are
+    more of the command line, such as ``--service-node``. ``binary`` is the program, by default the
+    one that is found. ``patience`` is how many seconds it has to be ready, and to end. With
+    ``waits_until_ready`` False a start is over as soon as the admin side answers.
+    """
+
+    workers: int = 1
+    arguments: tuple[str, ...] = ()
+    binary: Path | None = None
+    patience: float = 15.0
+    waits_until_ready: bool = True
+
+
 class Envoy:
     """One Envoy, again and again; use it as ``async with Envoy(...) as envoy``.
 
     Args:
         bootstrap: the whole bootstrap, as JSON has it.
         directory: an existing folder for its files, of this Envoy alone.
-        options: more of the command line, such as ``--service-node``.
-        binary: the program; without it the one that is found.
-        patience: seconds to wait for it to be ready, and for it to end.
-        waits: False to return before it is ready, when it cannot be yet.
+        options: how to run it.
     """
 
     def __init__(
         self,
         bootstrap: Mapping[str, Any],
         directory: Path,
-        *,
-        options: Sequence[str] = (),
-        binary: Path | None = None,
-        patience: float = 15.0,
-        waits: bool = True,
+        options: EnvoyOptions | None = None,
     ) -> None:
         self.lines: deque[str] = deque(maxlen=_MOST_LINES)
         self.bootstrap: dict[str, Any] = {
@@ -53,10 +64,7 @@ class Envoy:
             **bootstrap,
         }
         self._directory = directory
-        self._options = tuple(options)
-        self._binary = binary
-        self._patience = patience
-        self._waits = waits
+        self._options = options or EnvoyOptions()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._admin: httpx.AsyncClient | None = None
@@ -91,18 +99,18 @@ class Envoy:
         admin.unlink(missing_ok=True)
         try:
             self._process = await launch(
-                envoy_path(self._binary),
+                envoy_path(self._options.binary),
                 *("--config-path", str(config), "--admin-address-path", str(admin)),
-                *("--disable-hot-restart", "--concurrency", "2"),
-                *("--log-level", "warning", *self._options),
+                *("--disable-hot-restart", "--concurrency", str(self._options.workers)),
+                *("--log-level", "warning", *self._options.arguments),
             )
         except OSError as error:
             raise EnvoyError(f"Envoy does not run here: {error}") from error
         self._reader = asyncio.create_task(self._read(self._process), name="envoy log")
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._options.patience):
                 await self._connect(admin)
-                while self._waits and not await self.is_ready():
+                while self._options.waits_until_ready and not await self.is_ready():
                     self._check()
                     await asyncio.sleep(_PAUSE)
         except TimeoutError as error:
@@ -120,7 +128,7 @@ class Envoy:
             self._admin = None
         status = 0
         if process is not None:
-            status = await end(process, patience=self._patience)
+            status = await end(process, patience=self._options.patience)
         if self._reader is not None:
             await self._reader
             self._reader = None

@@ -1,8 +1,8 @@
 """Programs that do not outlive us: whatever ends this process, what it started ends as well.
 
-The kernel is asked to kill the program when its parent dies; where the kernel cannot be asked, an
-orderly end of the interpreter does it. Each program has a session of its own, so that a Ctrl-C in
-a terminal reaches it through us alone.
+The kernel is asked to kill the program when the thread that started it ends; where the kernel
+cannot be asked, an orderly end of the interpreter does it. Each program has a session of its own,
+so that a Ctrl-C in a terminal reaches it through us alone.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
 
-_running: set[int] = set()
+_running: set[asyncio.subprocess.Process] = set()
 
 
 async def launch(path: Path, *arguments: str) -> asyncio.subprocess.Process:
@@ -42,7 +42,7 @@ async def launch(path: Path, *arguments: str) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
     )
-    _running.add(process.pid)
+    _running.add(process)
     return process
 
 
@@ -58,12 +58,13 @@ async def end(process: asyncio.subprocess.Process, *, patience: float) -> int:
             process.kill()
     finally:
         status = await process.wait()
-        _running.discard(process.pid)
+        _running.discard(process)
     return status
 
 
 @atexit.register
 def _end_all() -> None:
-    for pid in _running:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+    for process in _running:
+        if process.returncode is None:  # Otherwise its id may be another's by now.
+            with suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)

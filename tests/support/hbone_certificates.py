@@ -17,9 +17,7 @@ from tests.support.authorities import a_root, a_snapshot
 
 
 def an_identity(account: str, namespace: str = "app", trust_domain: str = "cluster.local") -> str:
-    return str(
-        Identity(trust_domain=trust_domain, namespace=namespace, service_account=account)
-    )
+    return str(Identity(trust_domain=trust_domain, namespace=namespace, service_account=account))
 
 
 @cache
