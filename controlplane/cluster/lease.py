@@ -200,12 +200,31 @@ class LeaseLeadership:
         self._note_change()
         if token is None or left <= 0 or self._seen is None:
             return
-        body = self._seen.held_by("", seconds=1.0, transitions=token, now=self._clock.now())
         try:
-            # At the revision of our last write: nobody else's lead is given up.
-            require_success(await self._request("PUT", self._path, body))
+            await self._give_up(self._seen, token)
         except ClusterError as error:
             self._note_trouble(str(error))
+
+    async def _give_up(self, record: LeaseRecord, token: int) -> None:
+        """Write that nobody holds the Lease; raises ClusterError.
+
+        At the revision of our last write: nobody else's lead is given up. A renewal that was
+        written when we were told to end, and not answered, is a later one of ours: it is looked
+        for once.
+        """
+        given_up = await self._put_down(record, token)
+        if given_up.status == _CONFLICT:
+            found = await self._request("GET", self._path)
+            require_success(found)
+            record = read_lease(found.body)
+            if (record.holder, record.transitions) != (self._identity, token):
+                return
+            given_up = await self._put_down(record, token)
+        require_success(given_up)
+
+    async def _put_down(self, record: LeaseRecord, token: int) -> Answer:
+        body = record.held_by("", seconds=1.0, transitions=token, now=self._clock.now())
+        return await self._request("PUT", self._path, body)
 
     async def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         return await self._client.request(method, path, body=body, timeout=self._patience)

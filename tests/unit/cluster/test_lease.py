@@ -250,6 +250,20 @@ async def test_nobody_gives_up_what_is_not_theirs() -> None:
     assert election.spec["holderIdentity"] == "b"
 
 
+@pytest.mark.proves("LE-7")
+async def test_a_renewal_that_was_written_and_not_answered_is_given_up_too() -> None:
+    election = Election()
+    replica = election.replica("a")
+    await replica.campaign()
+    renewed = {**election.spec, "renewTime": "2026-03-01T12:00:01.000000Z"}
+    election.cluster.put(PATH, {**election.cluster.objects[PATH], "spec": renewed})
+    # Told to end before it hears of what was written.
+    election.cluster.fail("GET", a_refusal(503))
+    await _run_until_cancelled(replica)
+    assert election.spec["holderIdentity"] == ""
+    assert election.spec["leaseTransitions"] == 1
+
+
 async def _run_until_cancelled(replica: LeaseLeadership) -> None:
     task = asyncio.create_task(replica.run())
     await asyncio.sleep(0)
