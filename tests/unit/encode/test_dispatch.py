@@ -1,0 +1,142 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controlplane.model.waypoint_traffic import AddressRange, DirectWorkloads, ServedPort
+from controlplane.model.workload import AppProtocol
+from tests.support.waypoint_traffic import HTTP, SNIFFED, TCP, WAYPOINT, a_served_service
+from tests.unit.encode.test_listener import main_internal
+
+WEB = "web.shop.svc.cluster.local"
+
+
+def _by_authority(listener: dict[str, Any]) -> dict[str, Any]:
+    tree = listener["filter_chain_matcher"]["matcher_tree"]
+    assert tree["input"]["typed_config"]["key"] == "io.istio.connect_authority"
+    found: dict[str, Any] = tree["exact_match_map"]["map"]
+    return found
+
+
+def _by_address(listener: dict[str, Any]) -> list[dict[str, Any]]:
+    matcher = listener["filter_chain_matcher"]
+    if "on_no_match" in matcher:
+        matcher = matcher["on_no_match"]["matcher"]
+    found: list[dict[str, Any]] = matcher["matcher_tree"]["custom_match"]["typed_config"].get(
+        "range_matchers", []
+    )
+    return found
+
+
+def _ranges(entry: dict[str, Any]) -> list[str]:
+    return [f"{each['address_prefix']}/{each['prefix_len']}" for each in entry["ranges"]]
+
+
+def _ports(entry: dict[str, Any]) -> dict[str, Any]:
+    tree = entry["on_match"]["matcher"]["matcher_tree"]
+    assert tree["input"]["name"] == "port"
+    found: dict[str, Any] = tree["exact_match_map"]["map"]
+    return found
+
+
+def _chain(target: dict[str, Any]) -> str:
+    name: str = target["action"]["typed_config"]["value"]
+    return name
+
+
+@pytest.mark.proves("WC-26")
+def test_a_hostname_and_an_address_lead_to_the_same_chain() -> None:
+    listener = main_internal(a_served_service("web", HTTP, TCP))
+    targets = _by_authority(listener)
+    (entry,) = _by_address(listener)
+    assert sorted(targets) == [f"{WEB}:80", f"{WEB}:9000"]
+    assert _ranges(entry) == ["10.96.0.1/32"]
+    assert sorted(_ports(entry)) == ["80", "9000"]
+    assert (
+        _chain(targets[f"{WEB}:80"]) == _chain(_ports(entry)["80"]) == f"inbound-vip|80|http|{WEB}"
+    )
+    assert _chain(_ports(entry)["9000"]) == f"inbound-vip|9000|tcp|{WEB}"
+
+
+@pytest.mark.refutes("WC-26")
+def test_a_wildcard_is_no_authority_and_what_is_unknown_leads_nowhere() -> None:
+    service = a_served_service()
+    wild = replace(service, service=service.service._replace(hostname="*.example.com"))
+    listener = main_internal(wild)
+    matcher = listener["filter_chain_matcher"]
+    assert "custom_match" in matcher["matcher_tree"]
+    assert "on_no_match" not in matcher
+    plain = main_internal(service)["filter_chain_matcher"]["on_no_match"]["matcher"]
+    assert "on_no_match" not in plain
+
+
+@pytest.mark.proves("WC-27")
+def test_a_service_without_addresses_is_found_by_name_alone() -> None:
+    listener = main_internal(a_served_service(address=None))
+    assert list(_by_authority(listener)) == [f"{WEB}:80"]
+    assert _by_address(listener) == []
+
+
+@pytest.mark.refutes("WC-27")
+def test_all_addresses_of_a_service_are_one_entry() -> None:
+    ranges = (AddressRange(b"\x0a\x60\0\x01", 32), AddressRange(b"\xfd" + b"\0" * 15, 64))
+    (entry,) = _by_address(main_internal(a_served_service(ranges=ranges)))
+    assert _ranges(entry) == ["10.96.0.1/32", "fd00::/64"]
+
+
+def test_a_service_without_ports_has_no_entry_at_all() -> None:
+    listener = main_internal(replace(a_served_service(), ports=()))
+    assert _by_address(listener) == []
+    assert "on_no_match" not in listener["filter_chain_matcher"]
+
+
+@pytest.mark.proves("WC-5")
+def test_a_shared_address_and_port_has_the_first_service() -> None:
+    first = a_served_service("a", HTTP)
+    second = a_served_service("b", HTTP, TCP)
+    (entry,) = _by_address(main_internal(first, second))
+    found = {port: _chain(target) for port, target in _ports(entry).items()}
+    assert found == {
+        "80": "inbound-vip|80|http|a.shop.svc.cluster.local",
+        "9000": "inbound-vip|9000|tcp|b.shop.svc.cluster.local",
+    }
+
+
+@pytest.mark.refutes("WC-5")
+def test_services_at_their_own_addresses_have_all_their_ports() -> None:
+    first = a_served_service("a", HTTP)
+    second = a_served_service("b", HTTP, address=b"\x0a\x60\0\x02")
+    entries = _by_address(main_internal(first, second))
+    assert [(_ranges(entry), _chain(_ports(entry)["80"])) for entry in entries] == [
+        (["10.96.0.1/32"], "inbound-vip|80|http|a.shop.svc.cluster.local"),
+        (["10.96.0.2/32"], "inbound-vip|80|http|b.shop.svc.cluster.local"),
+    ]
+
+
+def test_a_port_that_says_nothing_is_decided_by_what_is_spoken() -> None:
+    (entry,) = _by_address(main_internal(a_served_service("web", SNIFFED)))
+    matcher = _ports(entry)["7000"]["matcher"]
+    spoken = matcher["matcher_tree"]["exact_match_map"]["map"]
+    assert {name: _chain(target) for name, target in spoken.items()} == {
+        "'h2c'": f"inbound-vip|7000|http|{WEB}",
+        "'http/1.1'": f"inbound-vip|7000|http|{WEB}",
+    }
+    assert _chain(matcher["on_no_match"]) == f"inbound-vip|7000|tcp|{WEB}"
+
+
+def test_workloads_are_found_by_address_unless_a_service_has_it() -> None:
+    direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01", b"\x0a\x60\0\x01"))
+    entries = _by_address(main_internal(a_served_service(), direct=direct))
+    assert [_ranges(entry) for entry in entries] == [["10.96.0.1/32"], ["10.0.0.1/32"]]
+    assert _chain(entries[1]["on_match"]["matcher"]["on_no_match"]) == "direct-tcp"
+
+
+def test_the_matcher_of_many_services_is_that_of_each() -> None:
+    ports = (HTTP, SNIFFED, ServedPort(1, AppProtocol.TLS))
+    services = [
+        a_served_service(f"s{number}", *ports, address=bytes((10, 96, 1, number)))
+        for number in range(20)
+    ]
+    listener = main_internal(*services)
+    assert len(_by_authority(listener)) == 60
+    assert [len(_ports(entry)) for entry in _by_address(listener)] == [3] * 20
