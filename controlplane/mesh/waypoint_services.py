@@ -2,7 +2,7 @@
 
 Published services and their bindings come in; one ``ServedService`` for each waypoint and
 hostname goes out, waypoints that are not ready yet included, and a Problem for each service whose
-hostname another one has there. docs/protocol/waypoint-config.md WC-1 to WC-7.
+hostname another one has there. docs/protocol/waypoint-config.md WC-2, WC-4.
 """
 
 from collections.abc import Iterable, Mapping
