@@ -209,6 +209,10 @@ class Settings(BaseSettings):
         default=None,
         description="Manifest or folder of an istio-ca-secret to sign with, to keep its root.",
     )
+    replaces_lost_root: bool = Field(
+        default=False,
+        description="Make a new root although the mesh trusts one of ours whose keys are lost.",
+    )
     authority_key_type: Literal["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"] = Field(
         default="P-256", description="Keys of the authorities we make."
     )

@@ -11,6 +11,7 @@ import structlog
 
 from controlplane.app.errors import StartupError
 from controlplane.app.kept import Floor, Memory, Places
+from controlplane.app.lost_root import LostRoot
 from controlplane.app.observed_client import ObservedClient
 from controlplane.authentication.cluster_reviews import ClusterTokenReviews
 from controlplane.ca.secret_key_store import SecretKeyStore
@@ -53,7 +54,14 @@ class Cluster:
         self.election = settings.lease_name
         self.awaits = ""
         self.client: ClusterClient = ObservedClient(server, metrics.cluster)
-        self.keys = SecretKeyStore(self.client, namespace=settings.system_namespace)
+        lost = LostRoot(
+            self.client,
+            namespace=settings.system_namespace,
+            is_replaced=settings.replaces_lost_root,
+        )
+        self.keys = SecretKeyStore(
+            self.client, namespace=settings.system_namespace, why_not_begin=lost.why_not_begin
+        )
         self.reviews = ClusterTokenReviews(server)
         self.source = KubernetesSource(
             server,

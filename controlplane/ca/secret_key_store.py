@@ -3,11 +3,12 @@
 The resource version of the Secret is the revision, and the API server compares it: of two writers
 one is refused. What is in the Secret is encrypted where the cluster encrypts Secrets, and read by
 whoever may read Secrets there (docs/protocol/authorities.md AT-8, AT-9 and
-docs/protocol/leadership.md KY-1 to KY-5).
+docs/protocol/leadership.md KY-1 to KY-6).
 """
 
 import base64
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from controlplane.ca.authority_set import KeptAuthorities
@@ -26,13 +27,28 @@ _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 
 
-class SecretKeyStore:
-    """The store in the Secret ``name`` of ``namespace``. Nothing is made before the first save."""
+async def _anybody_may() -> str:
+    return ""
 
-    def __init__(self, client: ClusterClient, *, namespace: str, name: str = NAME) -> None:
+
+class SecretKeyStore:
+    """The store in the Secret ``name`` of ``namespace``. Nothing is made before the first save.
+
+    ``why_not_begin`` is asked before the Secret is made: it returns why it must not be, or "".
+    """
+
+    def __init__(
+        self,
+        client: ClusterClient,
+        *,
+        namespace: str,
+        name: str = NAME,
+        why_not_begin: Callable[[], Awaitable[str]] = _anybody_may,
+    ) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name
+        self._why_not_begin = why_not_begin
 
     @property
     def reference(self) -> str:
@@ -64,6 +80,9 @@ class SecretKeyStore:
             raise KeyStoreError(f"the authorities do not fit into {self.reference}")
         data = {_ENTRY: base64.b64encode(document).decode()}
         if expected is None:
+            reason = await self._why_not_begin()
+            if reason:
+                raise KeyStoreError(f"{self.reference} is not there and is not made: {reason}")
             answer = await self._request("POST", self._collection, self._new(data))
         else:
             found = await self._read()

@@ -172,6 +172,26 @@ async def test_a_rescheduled_pod_with_an_empty_database_keeps_the_root(
         assert writes(api, mark) == []
 
 
+@pytest.mark.proves("KY-6")
+async def test_a_mesh_whose_keys_are_lost_is_not_given_another_root_unasked(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    async with running(cluster_settings(tmp_path / "a", api, replica_id="a")) as process:
+        before = process.root_file.read_text()
+        await until(lambda: len(root_maps(api)) == 3)
+    api.objects.delete("secrets", ("istio-system", "istiod-lite-ca"))
+    settings = cluster_settings(tmp_path / "b", api, replica_id="b")
+    process = Process(settings)
+    waiting = asyncio.create_task(process.run())
+    await until(lambda: any("whose keys are lost" in each for each in process.waiting_for()))
+    process.stop()
+    await waiting
+    assert set(root_maps(api).values()) == {before}
+    asked = settings.model_copy(update={"replaces_lost_root": True})
+    async with running(asked) as process:
+        assert process.root_file.read_text() != before
+
+
 @pytest.mark.refutes("RP-14")
 async def test_another_cluster_has_another_root(api: KubernetesApi, tmp_path: Path) -> None:
     async with running(cluster_settings(tmp_path / "a", api)) as process:
