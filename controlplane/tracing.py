@@ -90,7 +90,7 @@ class Tracing:
         def shut_down() -> None:
             self._provider.shutdown()
             # A loop that ended without waiting has nobody to be told.
-            if not loop.is_closed():
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(ended.set)
 
         # A thread of a pool would be waited for when the loop ends, however long that takes.
@@ -100,7 +100,7 @@ class Tracing:
         except TimeoutError:
             _log.warning("tracing.unsent", seconds=seconds)
             # It would be tried again for a while.
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call] # the library leaves it so
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LAST_PATIENCE)
         _logger().removeHandler(self._troubles)

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fastapi import FastAPI
 from generated_page import cell, keep
+from prometheus_client import CollectorRegistry
 
-from controlplane.admin.limits import AdminLimits
-from controlplane.admin.rest.api import add_api, described
+from controlplane.admin.api import AdminParts, admin_application
+from controlplane.admin.rest.api import described
 
 if TYPE_CHECKING:
     from controlplane.admin.mesh_view import MeshView
@@ -26,8 +26,10 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 def api_page() -> str:
     """Return the whole page."""
     # Routes are described without a mesh to answer from.
-    application = FastAPI()
-    add_api(application, cast("MeshView", None), version="0", limits=AdminLimits())
+    view = cast("MeshView", object())
+    application = admin_application(
+        AdminParts(version="0", waiting_for=list, registry=CollectorRegistry(), view=view)
+    )
     document = described(application, "0")
     operations = [
         (path, method, item[method])
