@@ -5,12 +5,14 @@ before it is carried out, to end the process that asks for it right there.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiohttp import web
 
+from controlplane.store.secret_ledger_key import NAME as LEDGER_KEY
 from tests.support.kubernetes_api import KubernetesApi
 from tests.support.replicas import ELECTIONS
 
@@ -19,13 +21,17 @@ _READS = frozenset({"GET", "HEAD"})
 
 
 class Written(NamedTuple):
-    """A write: ``at`` is when it arrived, ``holder`` who held the Lease when it was carried out."""
+    """A write: ``at`` is when it arrived, ``holder`` who held the Lease when it was carried out.
+
+    ``makes`` is the name of what it makes, "" where there is something already.
+    """
 
     at: float
     who: str
     path: str
     status: int
     holder: str
+    makes: str
 
     @property
     def is_lease(self) -> bool:
@@ -60,12 +66,13 @@ class WitnessedApi(KubernetesApi):
             return await super()._serve(request)
         at = asyncio.get_running_loop().time()
         # Read now: whoever asked may be gone when it is carried out.
-        await request.read()
+        body = await request.read()
+        makes = json.loads(body)["metadata"]["name"] if request.method == "POST" else ""
         if self.before_write is not None:
             await self.before_write(who, request.path)
         holder = self.holder
         response = await super()._serve(request)
-        self.written.append(Written(at, who, request.path, response.status, holder))
+        self.written.append(Written(at, who, request.path, response.status, holder, makes))
         return response
 
     def writes(self, since: int = 0) -> list[Written]:
@@ -75,13 +82,15 @@ class WitnessedApi(KubernetesApi):
     def out_of_turn(self, deadline: float) -> list[Written]:
         """Return the writes of processes whose own lead had ended: none is right.
 
+        The key of the ledger is made by whoever comes first.
+
         A lead lasts ``deadline`` seconds from before it was asked for, so less from when that
         arrived here.
         """
         renewed: dict[str, float] = {}
         wrong = []
         for each in sorted(self.written, key=lambda written: written.at):
-            if each.status >= 300:
+            if each.status >= 300 or each.makes == LEDGER_KEY:
                 continue
             if each.is_lease:
                 renewed[each.who] = each.at
