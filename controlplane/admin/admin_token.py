@@ -33,9 +33,31 @@ def load_admin_token(folder: Path) -> str:
     try:
         if not path.exists():
             _make(path)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AdminTokenError(f"{path} may be read by others: make it mode 0600")
-        token = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise AdminTokenError(f"the admin token {path} cannot be used: {error}") from error
+    return read_admin_token(folder)
+
+
+def read_admin_token(folder: Path) -> str:
+    """Return the token in ``folder``.
+
+    Raises:
+        AdminTokenError: there is none, it cannot be read, others may read it or have made it, or it
+            is too short.
+    """
+    path = folder / FILE_NAME
+    try:
+        with path.open(encoding="ascii") as file:
+            kept = os.fstat(file.fileno())
+            if stat.S_IMODE(kept.st_mode) & 0o077:
+                raise AdminTokenError(f"{path} may be read by others: make it mode 0600")
+            if kept.st_uid != os.geteuid():
+                raise AdminTokenError(f"{path} is of another user")
+            token = file.read().strip()
+    except FileNotFoundError as error:
+        raise AdminTokenError(
+            f"there is no {path}: it is made when a control plane without a cluster starts"
+        ) from error
     except (OSError, UnicodeError) as error:
         raise AdminTokenError(f"the admin token {path} cannot be used: {error}") from error
     if len(token) < _SHORTEST:

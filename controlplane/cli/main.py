@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "ztunnel-config": Place("controlplane.cli.ztunnel_config", "ztunnel_commands"),
     "zc": Place("controlplane.cli.ztunnel_config", "ztunnel_commands", is_alias=True),
     "wait": Place("controlplane.cli.wait", "wait"),
+    "log-level": Place("controlplane.cli.log_level", "log_level"),
     "waypoint": Place("controlplane.cli.waypoint", "waypoint_commands"),
     "ca": Place("controlplane.cli.ca", "ca_commands"),
     "db": Place("controlplane.cli.db", "database_commands"),

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import typer
 
+from controlplane.admin.admin_token import FILE_NAME
 from controlplane.cli.errors import CommandError
 from controlplane.cli.patience import Patience
 from controlplane.cli.tables import one_line
@@ -128,6 +129,14 @@ class Server:
         """
         return self._answer("POST", path, json=dict(body), timeout=_SECONDS + seconds)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer to a document that replaces what is there.
+
+        Raises:
+            CommandError: there is no answer, or it is a refusal.
+        """
+        return self._answer("PUT", path, json=dict(body))
+
     def close(self) -> None:
         """Close connections."""
         self._client.close()
@@ -214,6 +223,17 @@ def _token(token: str | None, file: Path | None) -> str:
     return secret
 
 
+def _near() -> str:
+    """Return where an admin token lies that may be the one; it is never sent without being told.
+
+    Whoever answers on this machine may be another user's program.
+    """
+    from controlplane.settings import Settings
+
+    file = Settings().data_dir / FILE_NAME
+    return f", as in --token-file {file}" if file.is_file() else ""
+
+
 def _refusal(response: httpx.Response, where: str) -> str:
     """Return why the server refuses, in its own words where it has some."""
     try:
@@ -226,5 +246,5 @@ def _refusal(response: httpx.Response, where: str) -> str:
     if len(said) > _SHOWN:
         said = f"{said[:_SHOWN]}..."
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        return f"{said} (see --token and --token-file)"
+        return f"{said} (see --token and --token-file{_near()})"
     return said

@@ -1,4 +1,4 @@
-"""``istiod-lite token``: print a token for a workload that no cluster gives one."""
+"""``istiod-lite token``: print a token for a workload that no cluster gives one, or the admin's."""
 
 import re
 from datetime import timedelta
@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from controlplane.admin.admin_token import AdminTokenError, read_admin_token
 from controlplane.authentication.accounts import read_account
 from controlplane.authentication.issuer_key import IssuerKeyError, load_issuer_key
 from controlplane.authentication.local_issuer import TokenRequest, issue_token
@@ -21,7 +22,12 @@ _DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", 
 
 def token(  # noqa: PLR0913 - one option each
     *,
-    service_account: Annotated[str, typer.Option(metavar="NAMESPACE/NAME")],
+    service_account: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE/NAME", help="Whose token is made.")
+    ] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Print the token of the admin side instead.")
+    ] = False,
     pod: Annotated[str, typer.Option(help="Pod the token is bound to.")] = "",
     pod_uid: Annotated[str, typer.Option(help="Uid of that pod.")] = "",
     node: Annotated[str, typer.Option(help="Node of that pod.")] = "",
@@ -34,12 +40,25 @@ def token(  # noqa: PLR0913 - one option each
     """Print a token that a control plane with the same data folder accepts.
 
     The claims are what the options say, nothing is looked up; a token bound to a pod is accepted
-    while the mesh has a pod of that name and uid. Whoever holds the token is that workload. Exit
-    code 1 when the signing key cannot be used, 2 for options that make no sense.
+    while the mesh has a pod of that name and uid. Whoever holds the token is that workload.
+
+    With --admin it is the token with which the admin side of that control plane shows everything;
+    only the user that the control plane runs as can have it.
+
+    Exit code 1 when the signing key or the admin token cannot be used, 2 for options that make no
+    sense.
 
     Example: istiod-lite token --service-account istio-system/ztunnel --pod ztunnel-1
     --pod-uid 0b8a --node node-1
     """
+    folder = Settings().data_dir if data_dir is None else data_dir
+    if admin:
+        if service_account or pod or pod_uid or node:
+            raise typer.BadParameter("--admin is nobody's: it goes with --data-dir only")
+        _print_admin_token(folder)
+        return
+    if service_account is None:
+        raise typer.BadParameter("give --service-account, or --admin")
     account, lifetime = _account(service_account), _duration(ttl)
     if bool(pod) != bool(pod_uid):
         raise typer.BadParameter("--pod and --pod-uid need each other")
@@ -48,7 +67,6 @@ def token(  # noqa: PLR0913 - one option each
     audiences = tuple(filter(None, audience.split(",")))
     if not audiences:
         raise typer.BadParameter("--audience names nobody")
-    folder = Settings().data_dir if data_dir is None else data_dir
     try:
         key = load_issuer_key(folder)
     except IssuerKeyError as error:
@@ -63,6 +81,14 @@ def token(  # noqa: PLR0913 - one option each
         node=node,
     )
     typer.echo(issue_token(key, request, SystemClock()))
+
+
+def _print_admin_token(folder: Path) -> None:
+    try:
+        typer.echo(read_admin_token(folder))
+    except AdminTokenError as error:
+        typer.echo(f"istiod-lite: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _account(text: str) -> Name:

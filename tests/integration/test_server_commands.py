@@ -284,3 +284,28 @@ def test_a_server_that_is_not_there_is_named_in_one_sentence() -> None:
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("istiod-lite: nobody answers at http://127.0.0.1:1: ")
         assert result.stderr.count("\n") == 1
+
+
+def test_the_level_of_logs_is_shown_and_changed(rig: AdminRig, url: str) -> None:
+    assert run("log-level", server=url).stdout == "info\n"
+    changed = run("log-level", "debug", "-o", "json", server=url)
+    assert (changed.exit_code, json.loads(changed.stdout)) == (0, {"level": "debug"})
+    assert rig.log_level.told == [("debug", "this machine")]
+    assert run("log-level", "trace", server=url).exit_code == 2
+    assert run("log-level", server=url).stdout == "debug\n"
+
+
+def test_who_is_refused_is_told_of_the_token_nearby(
+    rig: AdminRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISTIOD_LITE_DATA_DIR", str(tmp_path))
+    access = type(rig.access)(root_namespaces=lambda: {"istio-system"}, trusts_loopback=False)
+    rig.access = access
+    with served(rig.application()) as url:
+        assert "--token-file)" in run("log-level", server=url).stderr
+        (tmp_path / "admin-token").write_text(f"{ADMIN_TOKEN}\n")
+        refused = run("log-level", server=url)
+        assert refused.exit_code == 1
+        assert f"as in --token-file {tmp_path / 'admin-token'})" in refused.stderr
+        told = run("log-level", "--token-file", str(tmp_path / "admin-token"), server=url)
+    assert told.stdout == "info\n"

@@ -6,6 +6,7 @@ import jwt
 import pytest
 from typer.testing import CliRunner
 
+from controlplane.admin.admin_token import FILE_NAME, load_admin_token
 from controlplane.authentication.issuer_key import FILE, load_issuer_key
 from controlplane.cli.main import application
 from controlplane.cli.token import AUDIENCE
@@ -40,6 +41,33 @@ def test_an_account_is_enough(tmp_path: Path) -> None:
     assert claims["aud"] == [AUDIENCE]
     assert claims["exp"] - claims["iat"] == 3600
     assert set(claims["kubernetes.io"]) == {"namespace", "serviceaccount"}
+
+
+def test_the_admin_token_is_printed_to_its_owner(tmp_path: Path) -> None:
+    made = load_admin_token(tmp_path)
+    assert run(tmp_path, "--admin") == (0, f"{made}\n")
+
+
+def test_no_admin_token_is_made_by_asking_for_it(tmp_path: Path) -> None:
+    code, printed = run(tmp_path, "--admin")
+    assert code == 1
+    assert "there is no" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_admin_token_that_others_may_read_is_not_printed(tmp_path: Path) -> None:
+    made = load_admin_token(tmp_path)
+    (tmp_path / FILE_NAME).chmod(0o644)
+    code, printed = run(tmp_path, "--admin")
+    assert code == 1
+    assert made not in printed
+
+
+def test_an_admin_token_is_no_workloads(tmp_path: Path) -> None:
+    made = load_admin_token(tmp_path)
+    code, printed = run(tmp_path, "--admin", "--service-account", "shop/cart")
+    assert code == 2
+    assert made not in printed
 
 
 @pytest.mark.refutes("AU-40")
