@@ -35,7 +35,7 @@ from controlplane.dataflow import Change, Collection
 from controlplane.manifests.core import EndpointSlice, Service
 from controlplane.manifests.gateway import Gateway, GatewayClass
 from controlplane.mesh.expansion_waypoints import is_managed
-from controlplane.mesh.namespaces import revision_filter
+from controlplane.mesh.namespaces import is_kept_by
 from controlplane.mesh.waypoint_gateways import is_waypoint_class
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem
@@ -85,7 +85,7 @@ class GatewayStatus:
         self._clock = clock
         self._draw = draw
         self._pace = pace or GatewayPace()
-        self._is_of_revision = revision_filter(settings.revision)
+        self._revision = settings.revision
         self._is_leading = False
         self._hosts = GatewayHosts(
             services,
@@ -212,7 +212,7 @@ class GatewayStatus:
 
     def _said(self, gateway: Gateway) -> WantedStatus | None:
         """Return what to tell the Gateway; None where that is not for us, or not yet."""
-        if not self._is_of_revision(gateway) or not is_known_version(gateway):
+        if not is_kept_by(gateway, self._revision) or not is_known_version(gateway):
             return None
         gateway_class = self._gateway_classes.get(Name("", gateway.class_name))
         if is_remote_class(gateway.class_name, gateway_class):

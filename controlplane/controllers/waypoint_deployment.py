@@ -36,7 +36,7 @@ from controlplane.controllers.waypoint_parameters import WaypointParameters
 from controlplane.controllers.waypoint_settings import WaypointSettings
 from controlplane.dataflow import Change, Collection
 from controlplane.manifests.gateway import Gateway, GatewayClass
-from controlplane.mesh.namespaces import revision_filter
+from controlplane.mesh.namespaces import is_kept_by
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem
 from controlplane.sources.kubernetes.following import FollowSettings
@@ -83,7 +83,7 @@ class WaypointDeployment:
         self._clock = clock
         self._draw = draw
         self._pace = pace or WaypointPace()
-        self._is_of_revision = revision_filter(settings.revision)
+        self._revision = settings.revision
         self._handlers: list[Callable[[Name], None]] = []
         self._problems: Mapping[Name, tuple[Problem, ...]] = MappingProxyType({})
         self._judged: dict[Name, tuple[Problem, ...]] = {}
@@ -231,7 +231,7 @@ class WaypointDeployment:
 
     async def _work(self, key: Name) -> Applied:
         gateway = self._gateways.get(key)
-        if gateway is None or gateway.metadata.deleting or not self._is_of_revision(gateway):
+        if gateway is None or gateway.metadata.deleting or not is_kept_by(gateway, self._revision):
             return self._let_go(key)
         gateway_class = self._gateway_classes.get(Name("", gateway.class_name))
         if is_deployed(gateway, gateway_class):

@@ -29,6 +29,8 @@ from controlplane.model.names import Name
 REVISION_LABEL: Final = "istio.io/rev"
 DEFAULT_MESH_CONFIG: Final = MeshConfig()
 
+_DEFAULT_REVISION: Final = "default"
+
 M = TypeVar("M", bound=Manifest)
 
 
@@ -147,3 +149,13 @@ def _includes(
 
 def _sent_trust_domain(_: Fetch, mesh: MeshConfig) -> str:
     return "" if mesh.trust_domain == "cluster.local" else mesh.trust_domain
+
+
+def is_kept_by(manifest: Manifest, revision: str) -> bool:
+    """Return whether a control plane of ``revision`` keeps what the object asks for.
+
+    Unlike what is merely read, such an object has one keeper: one without a revision keeps what
+    is labelled ``default`` or not at all (docs/protocol/waypoint-deployment.md WO-29).
+    """
+    asked = manifest.metadata.labels.get(REVISION_LABEL)
+    return asked is None or asked == (revision or _DEFAULT_REVISION)

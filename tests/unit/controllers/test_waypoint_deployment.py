@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_settings
 
 import pytest
 from msgspec.structs import replace
@@ -57,7 +58,7 @@ class Mesh:
             lead=self.lead,
             gateways=self.gateways,
             gateway_classes=self.classes,
-            settings=SETTINGS,
+            settings=replace_settings(SETTINGS, revision=self.revision),
             root_namespace=ROOT_NAMESPACE,
             clock=self.clock,
             draw=lambda: 1.0,
@@ -100,6 +101,26 @@ async def test_a_gateway_is_deployed_when_it_appears_and_followed_when_it_change
         metadata = replace(labelled.metadata, labels={"team": "shop"})
         await mesh.put(replace(labelled, metadata=metadata))
         assert mesh.cluster.objects[SERVICE]["metadata"]["labels"]["team"] == "shop"
+
+
+@pytest.mark.parametrize(
+    ("revision", "asked", "is_deployed"),
+    [
+        pytest.param("", "default", True, marks=pytest.mark.refutes("WO-29")),
+        pytest.param("", "canary", False, marks=pytest.mark.proves("WO-29")),
+        pytest.param("canary", "canary", True, marks=pytest.mark.refutes("WO-29")),
+        pytest.param("canary", "default", False, marks=pytest.mark.proves("WO-29")),
+    ],
+)
+async def test_a_gateway_of_another_revision_is_left_alone(
+    revision: str, asked: str, *, is_deployed: bool
+) -> None:
+    mesh = Mesh(revision=revision)
+    gateway = a_gateway()
+    labelled = replace(gateway.metadata, labels={"istio.io/rev": asked})
+    async with mesh.running():
+        await mesh.put(replace(gateway, metadata=labelled))
+        assert (DEPLOYMENT in mesh.cluster.objects) is is_deployed
 
 
 @pytest.mark.refutes("WO-30", "WO-36")
