@@ -98,20 +98,31 @@ def build_encoded_waypoints(graph: Graph, traffic: WaypointTraffic) -> EncodedWa
     chained: Collection[WaypointHost, Chained | Refusal] = graph.derive(
         "filter chains of waypoints", traffic.services, lambda _, service: _chained(service)
     )
+    # A service without chains has no use for anything else, and is one problem, not five.
+    sendable: Collection[WaypointHost, ServedService] = graph.derive(
+        "sendable services of waypoints",
+        chained,
+        lambda _, value: value.service if isinstance(value, Chained) else None,
+    )
+
+    def endpoints(fetch: Fetch, value: ServiceEndpoints) -> Resources:
+        service = fetch.one(sendable, WaypointHost(value.waypoint, value.hostname))
+        return {} if service is None else _endpoints(value)
+
     encoded = {
         "clusters": graph.union(
             "clusters of waypoints",
             _fixed_clusters(graph, traffic),
-            _service_clusters(graph, traffic),
+            _service_clusters(graph, traffic, sendable),
         ),
         "endpoints": graph.derive_many(
-            "encoded endpoints of waypoints", traffic.endpoints, lambda _, value: _endpoints(value)
+            "encoded endpoints of waypoints", traffic.endpoints, endpoints
         ),
         "listeners": _listeners(graph, traffic, chained),
         "routes": graph.union(
             "routes of waypoints",
             graph.derive_many(
-                "routes of served services", traffic.services, lambda _, value: _routes(value)
+                "routes of served services", sendable, lambda _, value: _routes(value)
             ),
             graph.derive_many(
                 "routes of direct workloads", traffic.direct, lambda _, value: _direct(value)
@@ -155,7 +166,9 @@ def _fixed_clusters(graph: Graph, traffic: WaypointTraffic) -> Collection[Waypoi
     return graph.derive_many("fixed clusters of waypoints", traffic.frames, rule)
 
 
-def _service_clusters(graph: Graph, traffic: WaypointTraffic) -> Collection[WaypointResource, Sent]:
+def _service_clusters(
+    graph: Graph, traffic: WaypointTraffic, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[WaypointResource, Sent]:
     # Narrow on purpose: the clusters of services that are discovered do not hear of their pods.
     looked_up = graph.derive(
         "endpoints that waypoints look up",
@@ -176,7 +189,7 @@ def _service_clusters(graph: Graph, traffic: WaypointTraffic) -> Collection[Wayp
                 )
         return found
 
-    return graph.derive_many("clusters of served services", traffic.services, rule)
+    return graph.derive_many("clusters of served services", sendable, rule)
 
 
 def _listeners(

@@ -1,12 +1,17 @@
 """The catalog: one commit for everything, views by kind of client."""
 
+from controlplane.encode.resource import Resource
+from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.frame import finished
 from controlplane.snapshots.scope import (
     ADDRESSES,
     AUTHORIZATIONS,
+    CLUSTER_TYPE,
     GLOBAL_AUTHORIZATIONS,
+    LISTENER_TYPE,
     node_authorizations,
+    waypoint_resources,
 )
 from controlplane.snapshots.table import FRESH
 from tests.support.discovery import a_catalog, a_policy, a_service, a_workload, put, remove
@@ -131,3 +136,47 @@ def test_a_table_that_was_emptied_is_still_that_table() -> None:
     catalog = a_catalog(a_workload("c//Pod/ns/a"))
     remove(catalog, "c//Pod/ns/a")
     assert (len(catalog.table(ADDRESSES)), catalog.table(ADDRESSES).removed) == (0, 1)
+
+
+WAYPOINT = Name("ns", "waypoint")
+CLUSTER = Resource("c", "1", b"cluster")
+
+
+def _staged(catalog: Catalog, name: str, resource: Resource | None) -> None:
+    catalog.stage(waypoint_resources(Name("ns", name), CLUSTER_TYPE), [("c", resource)])
+    catalog.publish()
+
+
+def test_a_waypoint_sees_its_own_resources_of_one_type() -> None:
+    catalog = Catalog()
+    view = catalog.waypoint(WAYPOINT, CLUSTER_TYPE)
+    assert len(view) == 0
+    _staged(catalog, "waypoint", CLUSTER)
+    assert view.get("c") == CLUSTER
+    assert view.keys == (waypoint_resources(WAYPOINT, CLUSTER_TYPE),)
+    assert len(catalog.waypoint(WAYPOINT, LISTENER_TYPE)) == 0
+    assert len(catalog.waypoint(Name("ns", "other"), CLUSTER_TYPE)) == 0
+    assert len(catalog.waypoint(Name("other", "waypoint"), CLUSTER_TYPE)) == 0
+
+
+def test_the_pods_of_a_waypoint_share_frames() -> None:
+    catalog = Catalog()
+    _staged(catalog, "waypoint", CLUSTER)
+    first, second = (catalog.waypoint(WAYPOINT, CLUSTER_TYPE) for _ in range(2))
+    assert first is second
+    assert first.frame(FRESH) is second.frame(FRESH)
+
+
+def test_the_tables_of_waypoints_that_went_are_forgotten_and_clients_told() -> None:
+    catalog = Catalog()
+    view = catalog.waypoint(WAYPOINT, CLUSTER_TYPE)
+    _staged(catalog, "waypoint", CLUSTER)
+    seen = catalog.commit
+    _staged(catalog, "waypoint", None)
+    assert view.frame(seen).removed == ("c",)
+    for number in range(300):
+        _staged(catalog, f"w{number}", CLUSTER)
+        _staged(catalog, f"w{number}", None)
+    assert not view.reaches(seen)
+    _staged(catalog, "waypoint", CLUSTER)
+    assert view.get("c") == CLUSTER
