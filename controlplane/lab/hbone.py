@@ -8,7 +8,7 @@ a port on loopback, where every client of HTTP, gRPC or anything else finds them
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -20,12 +20,14 @@ from controlplane.lab.hbone_errors import (
     ConnectRefusedError,
     HandshakeError,
     HboneError,
+    NotHandledError,
 )
 from controlplane.lab.hbone_pipe import join
 from controlplane.lab.hbone_stream import HboneStream
 from controlplane.lab.hbone_tls import anonymous_context, client_context, peer_identity
 
 _OK: Final = 200
+_REPETITIONS: Final = 2
 _MOST_REFUSALS: Final = 100
 
 
@@ -97,13 +99,16 @@ class HboneClient:
             await connection.close()
 
     async def open(self, authority: str, headers: Headers = ()) -> HboneStream:
-        """Return a tunnel to ``authority``.
+        """Return a tunnel to ``authority``; asks again where nobody looked at the question.
 
         Raises:
             ConnectRefusedError: the answer is not 200.
             HandshakeError: there is no connection, and a new one does not come about.
             HboneError: the stream or the connection broke, or nothing came in time.
         """
+        for _ in range(_REPETITIONS):
+            with suppress(NotHandledError):
+                return await self._begin(authority, [*_connect(authority), *headers])
         return await self._begin(authority, [*_connect(authority), *headers])
 
     async def request(self, method: str, path: str, *, authority: str = "waypoint") -> int:

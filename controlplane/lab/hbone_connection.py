@@ -32,6 +32,7 @@ from controlplane.lab.hbone_errors import (
     ConnectionEndedError,
     HandshakeError,
     HboneError,
+    NotHandledError,
     StreamResetError,
 )
 from controlplane.lab.hbone_goaway import GoAway, GoAwayFilter
@@ -113,7 +114,7 @@ class HboneConnection:
         """Begin a stream, waiting while the peer allows no more; ``is_whole``: we send no body.
 
         Raises:
-            ConnectionEndedError: the connection takes no new streams.
+            NotHandledError: the connection takes no new streams.
         """
         while self._http.open_outbound_streams >= self._http.remote_settings.max_concurrent_streams:
             self._check()
@@ -130,7 +131,7 @@ class HboneConnection:
         """Begin a stream and give it up in the same breath.
 
         Raises:
-            ConnectionEndedError: the connection takes no new streams.
+            NotHandledError: the connection takes no new streams.
         """
         self._check()
         number = self._http.get_next_available_stream_id()
@@ -141,6 +142,7 @@ class HboneConnection:
 
     def drain(self) -> None:
         """Tell a client to send new streams elsewhere; those there are go on."""
+        self.is_draining = True
         frame = GoAwayFrame(stream_id=0, last_stream_id=self._last_accepted)
         self._writer.write(frame.serialize())
 
@@ -237,6 +239,8 @@ class HboneConnection:
 
     def _handle(self, event: Event) -> None:
         match event:
+            case RequestReceived() if self.is_draining:
+                pass  # The client asks again elsewhere: we said that we would not look at it.
             case RequestReceived(stream_id=number, headers=headers) if self._accept is not None:
                 self._last_accepted = number
                 accepted = self._streams[number] = HboneStream(self, number)
@@ -268,6 +272,8 @@ class HboneConnection:
                 stream.received_headers(_text(headers))
             case StreamEnded():
                 stream.received_end()
+            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM):
+                stream.fail(NotHandledError("the peer refused the stream"))
             case StreamReset(error_code=code):
                 stream.fail(StreamResetError(int(code or 0)))
         self._forget(stream.number)
@@ -283,7 +289,7 @@ class HboneConnection:
         self._slot.set()
         for number in [each for each in self._streams if each > said.last_stream]:
             self._streams.pop(number).fail(
-                ConnectionEndedError("the peer went away before it saw the stream")
+                NotHandledError("the peer went away before it saw the stream")
             )
 
     def _forget(self, number: int) -> None:
@@ -304,7 +310,7 @@ class HboneConnection:
 
     def _check(self) -> None:
         if self.is_over or self.is_draining:
-            raise ConnectionEndedError("the connection takes no new streams")
+            raise NotHandledError("the connection takes no new streams")
 
     def _flush(self) -> None:
         data = self._http.data_to_send()

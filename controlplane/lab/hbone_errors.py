@@ -6,6 +6,7 @@ LabError
     ├── ConnectRefusedError
     ├── StreamResetError
     └── ConnectionEndedError
+        └── NotHandledError
 """
 
 from controlplane.lab.errors import LabError
@@ -47,3 +48,9 @@ class ConnectionEndedError(HboneError):
     """The connection below the stream is gone."""
 
     code = "hbone-connection-ended"
+
+
+class NotHandledError(ConnectionEndedError):
+    """The peer never looked at the stream: asking again, on another connection, is safe."""
+
+    code = "hbone-not-handled"

@@ -13,7 +13,7 @@ import grpc.aio
 from aiohttp import web
 
 from controlplane.lab.certificates import HeldCertificate
-from controlplane.lab.envoy import Envoy
+from controlplane.lab.envoy import Envoy, EnvoyOptions
 from controlplane.lab.hbone import HboneClient, Waypoint
 from controlplane.lab.hbone_terminator import Address, Terminator
 from tests.support.envoy_inline import WaypointResources, inlined
@@ -55,6 +55,7 @@ async def a_bed(
     identity: str,
     pod: str,
     pod_identity: str,
+    options: EnvoyOptions | None = None,
 ) -> AsyncIterator[Bed]:
     """Run a waypoint that is ``identity`` in front of one pod.
 
@@ -77,7 +78,7 @@ async def a_bed(
             )
         )
         bootstrap = inlined(resources, hbone_port=terminator.address[1])
-        envoy = await stack.enter_async_context(Envoy(bootstrap, directory))
+        envoy = await stack.enter_async_context(Envoy(bootstrap, directory, options))
         host, port = await envoy.address("connect_terminate")
         yield Bed(
             envoy=envoy,

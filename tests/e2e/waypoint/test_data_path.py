@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import grpc.aio
 import httpx
 import pytest
 
+from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.hbone import HboneClient
 from controlplane.lab.hbone_errors import ConnectRefusedError, HandshakeError, HboneError
-from tests.e2e.waypoint.hand_written import ALICE, HOST, NEAR, POD, VIP, WAYPOINT
-from tests.support.envoy_bed import GRPC_METHOD, Bed
+from tests.e2e.waypoint.hand_written import ALICE, BACKEND, HOST, NEAR, POD, VIP, WAYPOINT
+from tests.support.envoy_bed import GRPC_METHOD, Bed, a_bed
+from tests.support.envoy_inline import WaypointResources
 from tests.support.hbone_certificates import an_identity, held, of_a_stranger
 
 BOB = an_identity("bob", "client")
@@ -183,3 +186,29 @@ async def test_many_requests_share_one_connection(bed: Bed) -> None:
         answers = await asyncio.gather(*(ask(alice, f"/{number}") for number in range(40)))
         assert alice.connections_made == 1
     assert [answer.text for answer in answers] == [f"/{number}" for number in range(40)]
+
+
+async def test_a_waypoint_that_drains_keeps_its_tunnels_and_fails_no_request(
+    resources: WaypointResources, tmp_path: Path
+) -> None:
+    at_once = EnvoyOptions(arguments=("--drain-time-s", "5", "--drain-strategy", "immediate"))
+    async with (
+        a_bed(
+            resources,
+            tmp_path,
+            identity=WAYPOINT,
+            pod=POD,
+            pod_identity=BACKEND,
+            options=at_once,
+        ) as bed,
+        bed.client(ALICE) as alice,
+    ):
+        tunnel = await alice.open(f"{VIP}:9000")
+        await tunnel.write(b"before")
+        assert await tunnel.read() == b"before"
+        await bed.envoy.admin("/drain_listeners?graceful&skip_exit", method="POST")
+        answers = [(await ask(alice)).status_code for _ in range(5)]
+        assert answers == [200] * 5
+        assert alice.connections_made > 1
+        await tunnel.write(b"after")
+        assert await tunnel.read() == b"after"

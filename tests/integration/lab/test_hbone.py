@@ -252,3 +252,16 @@ async def test_a_node_that_never_answers_is_not_waited_for_for_ever() -> None:
             ):
                 pass
         silent.close()
+
+
+async def test_a_stream_that_a_draining_node_never_saw_is_asked_for_again() -> None:
+    async with connected() as (client, node, _application):
+        first = await client.open(POD)
+        node.drain()
+        # Nothing of the drain has been read yet: these begin on the connection that ends.
+        late = await asyncio.gather(*(client.open(POD) for _ in range(5)))
+        for each in (first, *late):
+            await each.write(b"hello")
+            assert await each.read() == b"hello"
+        assert client.connections_made == 2
+        assert len(node.accesses) == 6
