@@ -66,6 +66,16 @@ class AdminAccess:
         """Accept tokens of service accounts from now on."""
         self._authenticator = authenticator
 
+    def is_near(self, peer: str, headers: Headers) -> bool:
+        """Return whether a request is let in for where it comes from, without a token."""
+        if not (self._settings.trusts_loopback and is_loopback(peer)):
+            return False
+        try:
+            self._by_place(headers)
+        except RefusedError:
+            return False
+        return True
+
     async def viewer(self, peer: str, headers: Headers) -> Viewer:
         """Return on whose behalf a request from the address ``peer`` is made.
 

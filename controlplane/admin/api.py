@@ -120,7 +120,11 @@ def _add_health(application: FastAPI, parts: AdminParts) -> None:
     async def ready(request: Request) -> Response:
         """Answer 200 when clients are served, 503 otherwise; lines of text, or JSON if asked."""
         reasons = parts.waiting_for()
-        found = Readiness(ready=not reasons, waiting_for=reasons, details=parts.details())
+        details = parts.details()
+        # Whoever probes needs to know why not; what else there is names objects of the mesh.
+        if details and not getattr(request.state, "is_near", False):
+            details = [f"{len(details)} more, for those who ask from the same machine"]
+        found = Readiness(ready=not reasons, waiting_for=reasons, details=details)
         code = status.HTTP_200_OK if found.ready else status.HTTP_503_SERVICE_UNAVAILABLE
         if wants_json(request.headers.get("accept", "")):
             return JSONResponse(found.model_dump(), status_code=code)

@@ -33,7 +33,10 @@ _HEADERS: Final = {
 
 
 class Gate:
-    """An ASGI middleware. What it lets through has ``scope["state"]["viewer"]``, open paths not."""
+    """An ASGI middleware. What it lets through has ``scope["state"]["viewer"]``.
+
+    Open paths have ``is_near`` instead: whether the request would have been let in without a token.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Gate:
                 )
         headers = _headers(scope)
         if path in self._open_paths and method in READING:
+            scope.setdefault("state", {})["is_near"] = self._access.is_near(peer, headers)
             return
         viewer = await self._access.viewer(peer, headers)
         self._check_body(method, headers)

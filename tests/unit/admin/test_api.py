@@ -1,4 +1,5 @@
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from controlplane.admin.api import AdminParts, admin_application
@@ -18,9 +19,11 @@ def _application(reasons: list[str]) -> FastAPI:
     )
 
 
-async def _get(reasons: list[str], path: str, accept: str = "*/*") -> httpx.Response:
-    transport = httpx.ASGITransport(_application(reasons))
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+async def _get(
+    reasons: list[str], path: str, accept: str = "*/*", *, peer: str = "127.0.0.1"
+) -> httpx.Response:
+    transport = httpx.ASGITransport(_application(reasons), client=(peer, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.get(path, headers={"accept": accept})
 
 
@@ -49,6 +52,16 @@ async def test_ready_answers_200_when_nothing_is_missing() -> None:
     response = await _get([], "/ready")
     assert (response.status_code, response.text) == (200, "ready\nreplica b leads\n")
     assert (await _get([], "/ready", JSON)).json()["ready"] is True
+
+
+@pytest.mark.proves("AM-9")
+async def test_what_goes_on_beside_serving_is_told_to_this_machine_only() -> None:
+    response = await _get(["the folder has not been read yet"], "/ready", peer="10.0.0.7")
+    assert response.text.splitlines() == [
+        "not ready",
+        "waiting: the folder has not been read yet",
+        "1 more, for those who ask from the same machine",
+    ]
 
 
 async def test_health_does_not_depend_on_readiness() -> None:
