@@ -69,6 +69,8 @@ class Gate:
             response = problem_response(refusal.status, str(refusal), headers=refusal.headers)
             await response(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._application(scope, self._bounded(receive), send)
 
     async def _admit(self, scope: Scope) -> None:
@@ -128,6 +130,17 @@ def _headers(scope: Scope) -> dict[str, list[str]]:
     for name, value in scope["headers"]:
         found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     return found
+
+
+def _without_body(send: Send) -> Send:
+    """End an answer after its headers, also one that would go on for ever."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+
+    return sending
 
 
 def _with_headers(send: Send) -> Send:

@@ -12,6 +12,8 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from controlplane.admin.connections import ConnectionLimits
+
 _HEADER_BYTES: Final = 48 * 1024
 """Longest headers; a token may have 16 KiB."""
 
@@ -31,7 +33,14 @@ class _Server(uvicorn.Server):
 class AdminServer:
     """The admin application on one listening socket."""
 
-    def __init__(self, application: FastAPI, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        application: FastAPI,
+        *,
+        host: str,
+        port: int,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self._socket = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if ":" in host else socket.AF_INET,
@@ -43,6 +52,10 @@ class AdminServer:
             uvicorn.Config(
                 application,
                 log_config=None,
+                # Whoever sends nonsense is answered; a line for each would fill the logs.
+                log_level="error",
+                http=(limits or ConnectionLimits()).protocol(),
+                ws="none",
                 access_log=False,
                 lifespan="off",
                 loop="none",

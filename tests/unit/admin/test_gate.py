@@ -109,7 +109,7 @@ async def test_every_answer_is_guarded() -> None:
 
 async def test_head_is_a_reading() -> None:
     async with a_client(AdminRig().application(), token=ADMIN_TOKEN, peer="10.0.0.1") as client:
-        assert (await client.head("/api/v1/viewer")).status_code == 405
+        assert (await client.head("/api/v1/viewer")).status_code == 200
 
 
 @pytest.mark.proves("AM-23")
@@ -149,3 +149,23 @@ async def test_the_health_port_answers_health_and_debug_only() -> None:
         assert (await client.get("/debug/syncz")).json() == []
         assert (await client.get("/api/v1/viewer")).status_code == 404
         assert (await client.get("/metrics")).status_code == 404
+
+
+@pytest.mark.proves("AM-16")
+@pytest.mark.parametrize("path", ["/healthz", "/ready", "/metrics", "/api/v1/workloads", "/debug"])
+async def test_head_has_the_headers_of_get_and_no_body(path: str) -> None:
+    async with a_client(AdminRig().application()) as client:
+        whole, head = await client.get(path), await client.head(path)
+    assert head.status_code == whole.status_code
+    assert head.content == b""
+    for name in ("content-type", "etag", "content-security-policy"):
+        assert head.headers.get(name) == whole.headers.get(name)
+
+
+@pytest.mark.refutes("AM-16")
+async def test_head_asks_who_is_there_and_finds_nothing_more_than_get() -> None:
+    async with a_client(AdminRig().application(), peer="10.0.0.1") as client:
+        assert (await client.head("/api/v1/workloads")).status_code == 401
+    async with a_client(AdminRig().application()) as client:
+        assert (await client.head("/api/v1/wait")).status_code == 405
+        assert (await client.head("/nothing")).status_code == 404
