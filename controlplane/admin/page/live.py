@@ -23,6 +23,7 @@ LASTS: Final = 600.0
 _EVERY: Final = 1.0
 _BEAT: Final = 15.0
 _SLICE: Final = 64
+_LATER: Final = b"retry: 30000\n\n"
 
 _log = structlog.get_logger()
 
@@ -65,7 +66,14 @@ class Live:
         self._turn()
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield one event now and one whenever something has changed, at most one a second."""
+        """Yield one event now and one whenever something has changed, at most one a second.
+
+        Where there is no room any more the listener is told to come back later, and nothing else:
+        many may have asked whether there is room before the first of them took a place.
+        """
+        if not self.is_open:
+            yield _LATER
+            return
         self._listeners += 1
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())

@@ -94,6 +94,19 @@ async def test_there_is_room_for_so_many_listeners() -> None:
     assert live.is_open
 
 
+async def test_who_asked_at_once_for_the_last_place_gets_one_between_them() -> None:
+    _, _, live = _live(listeners=2)
+    several = [live.events() for _ in range(5)]
+    assert live.is_open
+    heard = [await _next(events) for events in several]
+    assert [each.startswith(b"event") for each in heard] == [True, True, False, False, False]
+    assert live.listeners == 2
+    assert await _rest(several[-1]) == []
+    for events in several:
+        await events.aclose()
+    assert (live.listeners, live.is_open) == (0, True)
+
+
 async def test_closing_ends_every_stream_and_takes_no_more() -> None:
     _, _, live = _live()
     events = live.events()
