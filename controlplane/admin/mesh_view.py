@@ -13,7 +13,7 @@ from typing import Any, Final
 from controlplane.admin.errors import NotAllowedError
 from controlplane.admin.queries import CertificateQuery
 from controlplane.admin.reading.certificates import AuthorityReader, Certificates, LedgerReader
-from controlplane.admin.reading.commits import CommitReader, Commits
+from controlplane.admin.reading.commits import CommitReader, Commits, KeptCommitReader
 from controlplane.admin.reading.connections import Connections
 from controlplane.admin.reading.findings import Findings
 from controlplane.admin.reading.fleet import FleetNow, FleetReader, FleetReading
@@ -56,6 +56,7 @@ class Knowledge:
     connections: Callable[[], Iterable[Connection]] = NOBODY
     others: FleetReader | None = None
     commits: CommitReader | None = None
+    kept_commits: KeptCommitReader | None = None
     ledger: LedgerReader | None = None
     authorities: AuthorityReader | None = None
     scopes_to_nodes: bool = True
@@ -98,7 +99,13 @@ class MeshView:
         self.findings = Findings(ground)
         self.nodes = Nodes(ground, self.workloads, self.services)
         self.connections = Connections(ground, replica=known.replica)
-        self.commits = Commits(ground, self.connections, lambda: known.commits)
+        self.commits = Commits(
+            ground,
+            self.connections,
+            lambda: known.commits,
+            replica=known.replica,
+            kept=lambda: known.kept_commits,
+        )
         self._certificates = Certificates(
             ledger=lambda: known.ledger, authorities=lambda: known.authorities
         )

@@ -100,14 +100,12 @@ class ConnectionQuery(PageQuery):
     )
 
 
-class CommitQuery(BaseModel):
+class CommitQuery(PageQuery):
     """A page of commits, newest first."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     limit: int = Field(default=50, ge=1, le=MOST, description="Commits wanted at most.")
-    before: int | None = Field(
-        default=None, ge=0, le=2**53, description="Only older than this commit."
+    replica: str = Field(
+        default="", max_length=253, pattern=r"^[!-~]*$", description="Only of this replica."
     )
 
 

@@ -103,6 +103,7 @@ class AdminSide:
         known = self.knowledge
         known.connections = server.fleet.each
         known.others = fleet.connections
+        known.kept_commits = fleet.commits
         known.ledger = StoredLedger(certificates.database)
         if certificates.given is None:
             known.authorities = StoredAuthorities(certificates.journal, certificates.trust_domain)

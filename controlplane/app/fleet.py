@@ -23,7 +23,7 @@ class FleetKeeping:
         self, database: Database, settings: Settings, clock: Clock, *, server: XdsServer, mesh: Mesh
     ) -> None:
         self.connections = ConnectionTable(database, clock, replica=settings.replica_id)
-        self._commits = CommitTable(database, clock, replica=settings.replica_id)
+        self.commits = CommitTable(database, clock, replica=settings.replica_id)
         self._server = server
         self._mesh = mesh
         mesh.commits.follow(server.fleet.followers)
@@ -33,5 +33,5 @@ class FleetKeeping:
         """Return what has to run beside everything else, by name."""
         return {
             "fleet": self.connections.run(self._server.fleet.each),
-            "commit records": self._commits.run(self._mesh.commits.recent),
+            "commit records": self.commits.run(self._mesh.commits.recent),
         }

@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controlplane.clock import Clock
@@ -34,6 +34,22 @@ class CommitSettings:
     keep: float = 7 * 86400.0
     drop_every: float = 3600.0
     most: int = 64
+
+
+class CommitPlace(NamedTuple):
+    """Where a commit stands among all that are kept, by time; the rest tells equal times apart."""
+
+    committed_at: datetime
+    replica_id: str = ""
+    instance: str = ""
+    number: int = 0
+
+
+class KeptCommit(NamedTuple):
+    """One commit that is kept; ``record`` is None when another version wrote it."""
+
+    place: CommitPlace
+    record: CommitRecord | None
 
 
 class CommitTable:
@@ -82,26 +98,31 @@ class CommitTable:
         self._written = {each.number: each for each in records}
         return len(changed)
 
-    async def recent(self, limit: int, before: datetime | None = None) -> tuple[CommitRecord, ...]:
-        """Return the ``limit`` newest commits of all replicas older than ``before``, newest first.
+    async def kept(
+        self, limit: int, before: CommitPlace | None = None, *, replica: str = ""
+    ) -> tuple[KeptCommit, ...]:
+        """Return the ``limit`` newest commits older than ``before``, newest first.
+
+        They are of all replicas, or of ``replica`` alone, and of processes that have ended.
 
         Raises:
             DatabaseError: the database is away.
         """
-        query = select(commit_record.c.detail).order_by(
-            commit_record.c.committed_at.desc(), commit_record.c.number.desc()
-        )
+        columns = [commit_record.c[name] for name in CommitPlace._fields]
+        query = select(*columns, commit_record.c.detail)
+        query = query.order_by(*(column.desc() for column in columns)).limit(limit)
+        if replica:
+            query = query.where(commit_record.c.replica_id == replica)
         if before is not None:
-            query = query.where(commit_record.c.committed_at < before)
+            there = tuple_(
+                *(literal(at, column.type) for at, column in zip(before, columns, strict=True))
+            )
+            # The first condition is one that the index knows.
+            query = query.where(commit_record.c.committed_at <= before.committed_at)
+            query = query.where(tuple_(*columns) < there)
         async with self._database.reading() as transaction:
-            details = (await transaction.execute(query.limit(limit))).scalars().all()
-        found = []
-        for detail in details:
-            try:
-                found.append(_decode(detail))
-            except msgspec.DecodeError:
-                continue  # written by another version
-        return tuple(found)
+            rows = (await transaction.execute(query)).all()
+        return tuple(KeptCommit(CommitPlace(*place), _read(detail)) for *place, detail in rows)
 
     async def _store(self, changed: list[CommitRecord]) -> None:
         now = self._clock.monotonic()
@@ -139,3 +160,10 @@ class CommitTable:
                 )
         if drops:
             self._dropped_at = now
+
+
+def _read(detail: str) -> CommitRecord | None:
+    try:
+        return _decode(detail)
+    except msgspec.DecodeError:
+        return None

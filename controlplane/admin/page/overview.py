@@ -9,7 +9,6 @@ from controlplane.admin.errors import NotAllowedError, NotKnownHereError
 from controlplane.admin.mesh_view import MeshView
 from controlplane.admin.queries import (
     CertificateQuery,
-    CommitQuery,
     ConnectionQuery,
     NodeQuery,
     ProblemQuery,
@@ -125,7 +124,7 @@ async def _worst_problems(
 
 async def _changes(view: MeshView, viewer: Viewer) -> tuple[CommitValue, ...]:
     try:
-        return (await view.commits.page(viewer, CommitQuery(limit=_SHOWN))).items
+        return await view.commits.recent(viewer, _SHOWN)
     except NotKnownHereError:
         return ()
 

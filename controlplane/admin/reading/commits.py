@@ -1,16 +1,28 @@
-"""Commits: what changed, why, and who has it; and waiting until everybody does."""
+"""Commits: what changed, why, and who has it; and waiting until everybody does.
 
-from collections.abc import Callable
-from typing import Protocol
+Told are those that this process remembers, and behind them those that the database keeps, of this
+and other replicas (docs/protocol/admin.md AM-27).
+"""
 
-from controlplane.admin.errors import NotAllowedError, NotFoundError, NotKnownHereError
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from controlplane.admin.errors import (
+    BadCursorError,
+    NotAllowedError,
+    NotFoundError,
+    NotKnownHereError,
+)
 from controlplane.admin.queries import CommitQuery
 from controlplane.admin.reading.connections import Connections
+from controlplane.admin.reading.cursor import read_cursor, write_cursor
 from controlplane.admin.reading.ground import Ground, told, visible_object
 from controlplane.admin.reading.texts import short_type
-from controlplane.admin.values.common import Page, Reference
+from controlplane.admin.values.common import Reference
 from controlplane.admin.values.fleet import (
     CauseValue,
+    CommitPage,
     CommitValue,
     LatencyValue,
     ProgressValue,
@@ -25,6 +37,11 @@ from controlplane.insight.commits import Waited
 from controlplane.insight.trail import Follower
 from controlplane.model.commit import CommitProgress, CommitRecord
 from controlplane.model.names import ObjectReference
+from controlplane.store.commits import CommitPlace, KeptCommit
+from controlplane.store.errors import DatabaseError
+
+_MOST: Final = 2**53
+_UNOPENED: Final = "the database, which keeps older commits and those of others, is not open"
 
 Who = Callable[[Follower], bool]
 
@@ -55,35 +72,78 @@ class CommitReader(Protocol):
         ...
 
 
+class KeptCommitReader(Protocol):
+    """Knows commits for longer, and those of others (``store.commits.CommitTable``)."""
+
+    async def kept(
+        self, limit: int, before: CommitPlace | None = None, *, replica: str = ""
+    ) -> Sequence[KeptCommit]:
+        """Return the newest commits older than a place, newest first."""
+        ...
+
+
 class Commits:
-    """The commits that are remembered."""
+    """The commits that are remembered, and behind them those that ``kept`` knows."""
 
     def __init__(
         self,
         ground: Ground,
         connections: Connections,
         reader: Callable[[], CommitReader | None],
+        *,
+        replica: str,
+        kept: Callable[[], KeptCommitReader | None] = lambda: None,
     ) -> None:
         self._ground = ground
         self._connections = connections
         self._reader = reader
+        self._replica = replica
+        self._kept = kept
 
-    async def page(self, viewer: Viewer, query: CommitQuery) -> Page[CommitValue]:
-        """Return commits, newest first; ``next`` is what ``before`` must be to go on.
+    async def page(self, viewer: Viewer, query: CommitQuery) -> CommitPage:
+        """Return commits, newest first: those remembered, then those kept that are older.
 
         Of those that do not concern the viewer's namespace there is nothing to see.
 
         Raises:
+            BadCursorError: no page gave out ``query.after``.
             NotKnownHereError: nobody follows commits here.
         """
-        records = await self._known().recent(query.limit, query.before)
-        shown = [record for record in records if self._concerns(viewer, record)]
-        is_last = len(records) < query.limit
-        return Page(
-            items=await told(self._value(viewer, record) for record in shown),
-            next=None if is_last else str(records[-1].number),
-            commit=self._ground.catalog.commit,
+        reader = self._known()
+        number, place = _read(query.after) if query.after else (None, None)
+        remembered: Sequence[CommitRecord] = ()
+        if query.replica in {"", self._replica} and (number is not None or place is None):
+            remembered = await reader.recent(query.limit, number)
+            if remembered:
+                place = CommitPlace(remembered[-1].committed_at)
+        shown = [each for each in remembered if self._concerns(viewer, each)]
+        values = await told(self._value(viewer, record) for record in shown)
+        commit = self._ground.catalog.commit
+        left = query.limit - len(remembered)
+        if not left and place is not None:
+            following = (remembered[-1].number, place.committed_at.isoformat())
+            return CommitPage(items=values, next=write_cursor(following), commit=commit)
+        try:
+            kept = await self._older(left, place, query.replica)
+        except DatabaseError as error:
+            return CommitPage(items=values, commit=commit, trouble=str(error))
+        older = [each.record for each in kept if each.record is not None]
+        shown = [each for each in older if self._concerns(viewer, each)]
+        values += await told(self._value(viewer, each, is_stored=True) for each in shown)
+        is_last = len(kept) < left
+        return CommitPage(
+            items=values, next=None if is_last else _written(kept[-1].place), commit=commit
         )
+
+    async def recent(self, viewer: Viewer, limit: int) -> tuple[CommitValue, ...]:
+        """Return the newest of the commits that this process remembers.
+
+        Raises:
+            NotKnownHereError: nobody follows commits here.
+        """
+        records = await self._known().recent(limit)
+        shown = [record for record in records if self._concerns(viewer, record)]
+        return await told(self._value(viewer, record) for record in shown)
 
     def one(self, viewer: Viewer, number: int) -> CommitValue:
         """Return one commit.
@@ -129,6 +189,14 @@ class Commits:
             progress=self._progress(viewer, waited.progress),
         )
 
+    async def _older(
+        self, limit: int, before: CommitPlace | None, replica: str
+    ) -> Sequence[KeptCommit]:
+        reader = self._kept()
+        if reader is None:
+            raise DatabaseError(_UNOPENED)
+        return await reader.kept(limit, before, replica=replica)
+
     def _known(self) -> CommitReader:
         reader = self._reader()
         if reader is None:
@@ -149,7 +217,9 @@ class Commits:
             name for name in names if visible_object(viewer, self._ground.object_of(type_url, name))
         )
 
-    def _value(self, viewer: Viewer, record: CommitRecord) -> CommitValue:
+    def _value(
+        self, viewer: Viewer, record: CommitRecord, *, is_stored: bool = False
+    ) -> CommitValue:
         causes = [each for each in record.causes if visible_object(viewer, each.object)]
         return CommitValue(
             replica=record.replica,
@@ -176,6 +246,7 @@ class Commits:
                 for each in record.types
             ),
             progress=self._progress(viewer, record.progress),
+            is_stored=is_stored,
         )
 
     def _progress(self, viewer: Viewer, progress: CommitProgress) -> ProgressValue:
@@ -241,3 +312,31 @@ def _why_not(waited: Waited, current: int) -> str:
         return f"{progress.refused} of {progress.concerned} connections refused it"
     missing = progress.concerned - progress.acknowledged
     return f"{missing} of {progress.concerned} connections have not acknowledged it in time"
+
+
+def _written(place: CommitPlace) -> str:
+    return write_cursor((place.committed_at.isoformat(), *place[1:]))
+
+
+def _read(text: str) -> tuple[int | None, CommitPlace | None]:
+    """Return where a page ended: at a commit that was remembered then, or at one that is kept."""
+    match read_cursor(text):
+        case (int(number), str(moment)) if 0 <= number < _MOST:
+            return number, CommitPlace(_moment(moment))
+        case (str(moment), str(replica), str(instance), int(number)) if (
+            0 <= number < _MOST
+            and f"{replica}{instance}".isascii()
+            and "\0" not in replica + instance
+        ):
+            return None, CommitPlace(_moment(moment), replica, instance, number)
+    raise BadCursorError("the cursor is none that this list gave out")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadCursorError("the cursor is none that this list gave out")
+    return moment

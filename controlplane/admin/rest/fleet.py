@@ -14,6 +14,7 @@ from controlplane.admin.rest.mesh import LISTS, ONE, Part
 from controlplane.admin.rules import ViewerOf
 from controlplane.admin.values.common import Page
 from controlplane.admin.values.fleet import (
+    CommitPage,
     CommitValue,
     ConnectionValue,
     FleetValue,
@@ -54,11 +55,15 @@ def _connections(routes: APIRouter, view: MeshView) -> None:
 
 
 def _commits(routes: APIRouter, view: MeshView, waiting: Semaphore) -> None:
-    @routes.get("/commits", response_model=Page[CommitValue], responses=LISTS)
+    @routes.get("/commits", response_model=CommitPage, responses=LISTS)
     async def list_commits(
         request: Request, viewer: ViewerOf, query: Annotated[CommitQuery, Query()]
     ) -> Response:
-        """List what changed and who has it, newest first; `next` is the next `before`."""
+        """List what changed and who has it, newest first.
+
+        First the commits of this replica that it remembers, with who has them now; then older ones
+        of all replicas, as the database keeps them. With `replica` naming another one, all of its.
+        """
         return tagged(request, await view.commits.page(viewer, query))
 
     @routes.get("/commits/{number}", response_model=CommitValue, responses=ONE)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from controlplane.admin.values.common import Reference, Value
+from controlplane.admin.values.common import Page, Reference, Value
 
 
 class RejectedResource(Value):
@@ -157,7 +157,12 @@ class ProgressValue(Value):
 
 
 class CommitValue(Value):
-    """One commit: why it was made, what it changed, and who has it."""
+    """One commit: why it was made, what it changed, and who has it.
+
+    With ``is_stored`` it is told as the database keeps it: of another replica, or of before this
+    process remembers; ``progress`` is then as it was when it was last written. Each replica, and
+    each process of a replica, counts its own commits.
+    """
 
     replica: str
     number: int
@@ -167,6 +172,16 @@ class CommitValue(Value):
     cause_count: int
     types: tuple[TypeChangeValue, ...]
     progress: ProgressValue
+    is_stored: bool = False
+
+
+class CommitPage(Page[CommitValue]):
+    """Some commits, newest first: those that this process remembers, then those that are kept.
+
+    ``trouble`` says why the ones that the database keeps are missing; empty when they are not.
+    """
+
+    trouble: str = ""
 
 
 class WaitRequest(Value):
