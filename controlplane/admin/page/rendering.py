@@ -1,11 +1,13 @@
 """Templates and what they may call: values in, HTML out, everything in it escaped."""
 
 import asyncio
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
+from unicodedata import category
 from urllib.parse import quote, urlencode
 
 from fastapi import Response
@@ -84,6 +86,7 @@ class Renderer:
         environment = Environment(
             loader=PackageLoader("controlplane.admin.page"),
             autoescape=True,
+            finalize=_visible,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -98,6 +101,7 @@ class Renderer:
             thousands=lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
             moment=lambda moment: moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
             breakable=_breakable,
+            shell=_shell,
         )
         environment.globals.update(
             asset=lambda name: f"/page/{name}?v={assets[name].version}",
@@ -156,9 +160,26 @@ def seconds_text(seconds: float | None) -> str:
     return age_text(seconds)
 
 
+def _visible(value: object) -> object:
+    """Return what is put in a page; text with codes for what cannot be seen, or turns lines."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(
+        each
+        if each.isprintable() or each in "\n\t" or category(each) == "Zs"
+        else f"\\u{ord(each):04x}"
+        for each in value
+    )
+
+
+def _shell(text: str) -> str:
+    """Return ``text`` as one word of a command, whatever is in it: commands are pasted."""
+    return shlex.quote("".join(each if each.isprintable() else "?" for each in text))
+
+
 def _breakable(text: str) -> Markup:
     """Return ``text`` with places where a line may end: behind slashes, dots and colons."""
-    escaped = str(Markup.escape(text))
+    escaped = str(Markup.escape(_visible(text)))
     for mark in ("/", ".", ":", "@"):
         escaped = escaped.replace(mark, f"{mark}<wbr>")
     return Markup(escaped)  # noqa: S704 - escaped above

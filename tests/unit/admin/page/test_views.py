@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from html import unescape
 
 import pytest
 import typer
@@ -121,6 +122,33 @@ async def test_names_and_sentences_are_only_text() -> None:
         _, text, _ = await _get(rig, path)
         assert "<img" not in text, path
         assert "onerror=alert(1)&gt;" in text or path == "/changes", path
+
+
+async def test_what_steers_terminals_and_turns_lines_is_told_as_codes() -> None:
+    rig = bookinfo()
+    rig.refuse(rig.connect("a\x1b[31m\u202eb"), "no\x07\u2066t")
+    for path in ("/", "/connections", "/connections/replica-1/1", "/nodes"):
+        _, text, _ = await _get(rig, path)
+        assert not set(text) & set("\x1b\x07\u202e\u2066"), path
+    assert "a\\u001b[31m\\u202eb" in (await _get(rig, "/connections"))[1]
+
+
+async def test_a_copied_command_runs_nothing_else() -> None:
+    rig = bookinfo()
+    for namespace in ("x; touch /tmp/y", "$(id)", "it's", "two\nlines", "\x1b]0;x\x07", "`id`"):
+        rig.connect(namespace=namespace)
+    for number in range(1, 7):
+        _, text, _ = await _get(rig, f"/connections/replica-1/{number}")
+        (command,) = re.findall(r'data-copy="([^"]+)"', text)
+        command = unescape(command)
+        assert command.isprintable()
+        lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        assert len(list(lexer)) == 3, command
+        assert "$" not in re.sub(r"'[^']*'", "", command)
+        assert "`" not in re.sub(r"'[^']*'", "", command)
+    _, text, _ = await _get(rig, "/workloads?namespace=%3Breboot")
+    assert "--workload-namespace=';reboot'" in unescape(text)
 
 
 async def test_errors_are_pages() -> None:
