@@ -158,6 +158,7 @@ async def main():
     await envoy.start()
     print(envoy.pid, flush=True)
     if sys.argv[3] == "raises":
+        sys.stdin.readline()
         raise RuntimeError
     await asyncio.sleep(60)
 
@@ -169,6 +170,7 @@ asyncio.run(main())
 async def test_none_outlives_who_started_it(tmp_path: Path, end: str) -> None:
     owner = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", OWNER, str(tmp_path), json.dumps(a_bootstrap()), end),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -176,6 +178,8 @@ async def test_none_outlives_who_started_it(tmp_path: Path, end: str) -> None:
         assert owner.stdout is not None
         envoy = psutil.Process(int(await owner.stdout.readline()))
         assert envoy.name() == "envoy"
+        assert owner.stdin is not None
+        owner.stdin.close()
         if end == "is killed":
             owner.kill()
         elif end == "is interrupted":
