@@ -32,6 +32,11 @@ class FleetNow:
     view: FleetView
     at: datetime
 
+    @property
+    def others(self) -> tuple[Connection, ...]:
+        """Return the connections of other replicas; the view has this one's first."""
+        return self.view.connections[len(self.own) :]
+
 
 class FleetReading:
     """Looks at the fleet at most every ``shown_for`` seconds, however many ask."""

@@ -55,7 +55,12 @@ class Ground:
         """Return who holds what, as connections were seen a moment ago."""
         now = await self.fleet.now()
         if self._holders is None or self._holders[0] is not now:
-            found = Holders(self.catalog, now.own, scopes_to_nodes=self.scopes_to_nodes)
+            found = Holders(
+                self.catalog,
+                now.own,
+                others=now.others,
+                scopes_to_nodes=self.scopes_to_nodes,
+            )
             self._holders = (now, found)
         return self._holders[1]
 

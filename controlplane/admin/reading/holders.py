@@ -1,10 +1,12 @@
 """Who has what: connections and tables come in, who holds a resource's newest version goes out.
 
 A connection holds a resource when it has acknowledged everything up to the commit of the resource's
-last change. Only this replica's connections can be judged: another one counts its own commits.
+last change. Only this replica's connections can be judged: another one counts its own commits, so
+that of its connections is only told how many there are.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -34,10 +36,15 @@ class _Looker(NamedTuple):
 
 
 class Holders:
-    """How this replica's connections stand at one moment."""
+    """How this replica's ``connections`` stand at one moment; ``others`` are those of others."""
 
     def __init__(
-        self, catalog: Catalog, connections: Sequence[Connection], *, scopes_to_nodes: bool = True
+        self,
+        catalog: Catalog,
+        connections: Sequence[Connection],
+        *,
+        others: Sequence[Connection] = (),
+        scopes_to_nodes: bool = True,
     ) -> None:
         self._catalog = catalog
         self._scopes_to_nodes = scopes_to_nodes
@@ -65,6 +72,18 @@ class Holders:
         self._nodes = [
             (catalog.table(node_authorizations(node)), held) for node, held in nodes.items()
         ]
+        served = [
+            (connection, progress)
+            for connection in others
+            for progress in connection.types
+            if progress.is_served and not progress.is_on_demand
+        ]
+        self._elsewhere = Counter(progress.type_url for _, progress in served)
+        self._nodes_elsewhere = Counter(
+            connection.node if scopes_to_nodes else ""
+            for connection, progress in served
+            if progress.type_url == AUTHORIZATION_TYPE
+        )
 
     def of_address(self, name: str) -> Served | None:
         """Return what is served of a workload or service, None when nothing is."""
@@ -80,6 +99,7 @@ class Holders:
             holding=sum(len(self._held[url]) for url in types) - waiting,
             waiting=waiting,
             on_demand=sum(self._on_demand[url] for url in types),
+            elsewhere=sum(self._elsewhere[url] for url in types),
         )
 
     def of_policy(self, name: str) -> Served | None:
@@ -100,7 +120,23 @@ class Holders:
                 if commit is not None:
                     waiting += sum(each < commit for each in held)
                     seeing += len(held)
-        return _served(resource, changed, holding=seeing - waiting, waiting=waiting, on_demand=0)
+        return _served(
+            resource,
+            changed,
+            holding=seeing - waiting,
+            waiting=waiting,
+            elsewhere=self._policy_elsewhere(name, is_global=shared is not None),
+        )
+
+    def _policy_elsewhere(self, name: str, *, is_global: bool) -> int:
+        if is_global:
+            return self._elsewhere[AUTHORIZATION_TYPE]
+        return sum(
+            times
+            for node, times in self._nodes_elsewhere.items()
+            if not node
+            or self._catalog.table(node_authorizations(node)).changed_at(name) is not None
+        )
 
     def named_address(self, name: str) -> Iterator[Holder]:
         """Yield the connections that see a workload or service."""
@@ -132,7 +168,13 @@ class Holders:
 
 
 def _served(
-    resource: Resource, commit: int, *, holding: int, waiting: int, on_demand: int
+    resource: Resource,
+    commit: int,
+    *,
+    holding: int,
+    waiting: int,
+    on_demand: int = 0,
+    elsewhere: int,
 ) -> Served:
     return Served(
         version=resource.version,
@@ -141,6 +183,7 @@ def _served(
         holding=holding,
         waiting=waiting,
         on_demand=on_demand,
+        elsewhere=elsewhere,
     )
 
 

@@ -47,7 +47,9 @@ class Served(Value):
 
     ``version`` is the same on every replica; ``commit`` is this replica's number for the last
     change. ``holding`` and ``waiting`` count connections that see it; ``on_demand`` those that ask
-    for names one by one, of which it is not known whether they asked for this.
+    for names one by one, of which it is not known whether they asked for this. ``elsewhere`` counts
+    connections of other replicas that see what this one sends there: whether they have it only
+    those replicas know, which count their own commits.
     """
 
     version: str
@@ -56,6 +58,7 @@ class Served(Value):
     holding: int = 0
     waiting: int = 0
     on_demand: int = 0
+    elsewhere: int = 0
 
 
 class Holder(Value):

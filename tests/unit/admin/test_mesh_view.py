@@ -1,5 +1,7 @@
 """What is told of a mesh: elements, who holds them, nodes, tags, waiting."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -15,9 +17,11 @@ from controlplane.admin.queries import (
     WorkloadQuery,
 )
 from controlplane.admin.viewer import EVERYTHING
+from controlplane.model.connection import Connection
 from controlplane.model.names import Name, ServiceName
 from controlplane.sources.source import Origin
-from tests.support.admin import AdminRig, a_client, bookinfo
+from controlplane.store.connections import FleetView
+from tests.support.admin import REPLICA, AdminRig, a_client, bookinfo
 from tests.support.builders import a_service
 from tests.support.two_teams import OTHER, OWN, two_teams
 
@@ -171,6 +175,34 @@ async def test_what_is_not_in_scope_is_not_waited_for() -> None:
     assert {each.node for each in policy.holders} == {f"node-{OWN}"}
     workload = await rig.view.workloads.one(EVERYTHING, f"Kubernetes//Pod/{OWN}/{OWN}-shop-1")
     assert len(workload.holders) == 3
+
+
+@dataclass
+class Others:
+    """Other replicas, whose connections are known."""
+
+    connections: tuple[Connection, ...]
+
+    async def everywhere(self, own: Sequence[Connection]) -> FleetView:
+        return FleetView(connections=(*own, *self.connections))
+
+
+@pytest.mark.refutes("AM-24")
+async def test_connections_of_other_replicas_are_counted_and_not_judged() -> None:
+    rig = two_teams()
+    here = tuple(rig.fleet.each())
+    rig.knowledge.others = Others(tuple(replace(each, replica="replica-2") for each in here[:2]))
+    rig.apply_text(a_policy("new"))
+    rig.apply_text(a_policy("everywhere", "istio-system"))
+    rig.settle()
+    own = await rig.view.policies.one(EVERYTHING, Name(OWN, "new"))
+    everywhere = await rig.view.policies.one(EVERYTHING, Name("istio-system", "everywhere"))
+    workload = await rig.view.workloads.one(EVERYTHING, f"Kubernetes//Pod/{OWN}/{OWN}-shop-1")
+    found = [each.served for each in (own, everywhere, workload)]
+    counts = [each and (each.holding, each.waiting, each.elsewhere) for each in found]
+    at_own_node = sum(each.node == f"node-{OWN}" for each in here[:2])
+    assert counts == [(1, 0, at_own_node), (3, 0, 2), (3, 0, 2)]
+    assert {each.replica for each in workload.holders} == {REPLICA}
 
 
 async def test_who_refuses_a_change_does_not_hold_it() -> None:
