@@ -46,8 +46,8 @@ Ports = tuple[tuple[int, tuple[str, ServedPort]], ...]
 def dispatch(services: Iterable[ServedService], direct: DirectWorkloads | None) -> bytes:
     """Return the serialized matcher of ``main_internal``.
 
-    Of two services with one address and port the first is taken. No range is ever empty, because
-    an Envoy rejects those.
+    Of two services with one address and port a Service is taken before a ServiceEntry, then the
+    first. No range is ever empty, because an Envoy rejects those.
     """
     listed = list(services)
     by_address = _by_address(listed, direct)
@@ -143,7 +143,8 @@ def _ports_by_ranges(
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return ranges with the same ports together, in a stable order."""
     by_range: dict[AddressRange, dict[int, tuple[str, ServedPort]]] = {}
-    for service in services:
+    # Nobody can give a Service the address of another; a ServiceEntry says what it likes.
+    for service in sorted(services, key=lambda each: each.owner.kind != "Service"):
         for each in service.ranges if service.ports else ():
             ports = by_range.setdefault(each, {})
             for port in service.ports:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.model.names import ObjectReference
 from controlplane.model.waypoint_traffic import AddressRange, DirectWorkloads, ServedPort
 from controlplane.model.workload import AppProtocol
 from tests.support.waypoint_traffic import HTTP, SNIFFED, TCP, WAYPOINT, a_served_service
@@ -100,6 +101,13 @@ def test_a_shared_address_and_port_has_the_first_service() -> None:
         "80": "inbound-vip|80|http|a.shop.svc.cluster.local",
         "9000": "inbound-vip|9000|tcp|b.shop.svc.cluster.local",
     }
+
+
+@pytest.mark.proves("WC-5")
+def test_an_entry_does_not_take_the_address_of_a_service() -> None:
+    entry = a_served_service("a", HTTP, owner=ObjectReference("ServiceEntry", "shop", "a"))
+    (found,) = _by_address(main_internal(entry, a_served_service("b", HTTP)))
+    assert _chain(_ports(found)["80"]) == "inbound-vip|80|http|b.shop.svc.cluster.local"
 
 
 @pytest.mark.refutes("WC-5")
