@@ -7,6 +7,7 @@ AdminError
 ├── NotAllowedError       the viewer may not ask this at all
 ├── NotKnownHereError     this process has no such knowledge (no ledger, no commit log)
 ├── TooManyWaitingError   too many wait already
+├── EndingError           this process ends, and nobody is waited for any more
 └── RefusedError          a request that is not let in; says with which status
 """
 
@@ -55,6 +56,12 @@ class TooManyWaitingError(AdminError):
     """More wait for commits than is let in."""
 
     code = "too-many-waiting"
+
+
+class EndingError(AdminError):
+    """This process ends: whoever waits has to ask another, or again."""
+
+    code = "ending"
 
 
 class RefusedError(AdminError):

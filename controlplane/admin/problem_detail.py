@@ -13,6 +13,7 @@ from controlplane.admin.errors import (
     AdminError,
     BadCursorError,
     BadQuestionError,
+    EndingError,
     NotAllowedError,
     RefusedError,
     TooManyWaitingError,
@@ -39,6 +40,7 @@ _STATUSES: Final[Mapping[type[AdminError], int]] = {
     BadQuestionError: 400,
     NotAllowedError: 403,
     TooManyWaitingError: 429,
+    EndingError: 503,
 }
 _SAID: Final = 500
 

@@ -95,6 +95,7 @@ class AdminSide:
     def end_streams(self) -> None:
         """Let go of whoever listens, for good: servers wait for open answers before they stop."""
         self._page.live.close()
+        self.view.commits.end()
 
     def opened(
         self, server: "XdsServer", certificates: "Certificates", fleet: "FleetKeeping"

@@ -4,12 +4,14 @@ Told are those that this process remembers, and behind them those that the datab
 and other replicas (docs/protocol/admin.md AM-27).
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from controlplane.admin.errors import (
     BadCursorError,
+    EndingError,
     NotAllowedError,
     NotFoundError,
     NotKnownHereError,
@@ -99,6 +101,8 @@ class Commits:
         self._reader = reader
         self._replica = replica
         self._kept = kept
+        self._waits: set[asyncio.Task[Waited]] = set()
+        self._is_ending = False
 
     async def page(self, viewer: Viewer, query: CommitQuery) -> CommitPage:
         """Return commits, newest first: those remembered, then those kept that are older.
@@ -164,6 +168,7 @@ class Commits:
             NotAllowedError: the object is of a namespace that the viewer may not see.
             NotFoundError: there is no such object: of one that never was everybody has everything.
             NotKnownHereError: nobody follows commits here.
+            EndingError: this process ends before that.
         """
         reader = self._known()
         nodes = frozenset(request.nodes)
@@ -178,16 +183,36 @@ class Commits:
                 )
             if self._ground.origins(reference) is None and not reader.knows(reference):
                 raise NotFoundError(f"there is no {reference}, and none went lately")
-            waited = await reader.wait_for_object(reference, seconds=request.seconds, who=who)
+            until = reader.wait_for_object(reference, seconds=request.seconds, who=who)
         else:
             number = self._ground.catalog.commit if request.commit is None else request.commit
-            waited = await reader.wait_for(number, seconds=request.seconds, who=who)
+            until = reader.wait_for(number, seconds=request.seconds, who=who)
+        waited = await self._wait(until)
         return WaitAnswer(
             is_converged=waited.is_converged,
             commit=waited.number,
             reason="" if waited.is_converged else _why_not(waited, self._ground.catalog.commit),
             progress=self._progress(viewer, waited.progress),
         )
+
+    def end(self) -> None:
+        """Let go of whoever waits, for good: servers wait for open answers before they stop."""
+        self._is_ending = True
+        for wait in self._waits:
+            wait.cancel()
+
+    async def _wait(self, until: Coroutine[Any, Any, Waited]) -> Waited:
+        wait = asyncio.create_task(until)
+        self._waits.add(wait)
+        try:
+            if not self._is_ending:
+                await asyncio.wait({wait})
+        finally:
+            wait.cancel()
+            self._waits.discard(wait)
+        if not wait.done() or wait.cancelled():
+            raise EndingError("This process is ending: ask again, or another replica.")
+        return wait.result()
 
     async def _older(
         self, limit: int, before: CommitPlace | None, replica: str

@@ -74,7 +74,7 @@ def _commits(routes: APIRouter, view: MeshView, waiting: Semaphore) -> None:
     @routes.post(
         "/wait",
         response_model=WaitAnswer,
-        responses=responses(400, 401, 403, 404, 413, 415, 422, 429),
+        responses=responses(400, 401, 403, 404, 413, 415, 422, 429, 503),
     )
     async def wait(viewer: ViewerOf, wanted: WaitRequest) -> Response:
         """Wait until a commit, or an object's current version, is acknowledged.

@@ -135,4 +135,6 @@ async def test_the_process_ends_although_somebody_waits(tmp_path: Path) -> None:
         process.stop()
         async with asyncio.timeout(10):
             ended = (await asyncio.gather(waiting, return_exceptions=True))[0]
-    assert isinstance(ended, httpx.Response | httpx.TransportError)
+    assert isinstance(ended, httpx.Response)
+    assert ended.status_code == 503
+    assert "ending" in ended.json()["detail"]
