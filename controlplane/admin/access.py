@@ -25,7 +25,18 @@ from controlplane.authentication.errors import (
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names under which this machine reaches itself."""
 
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED: Final = (
+    "forwarded",
+    "x-forwarded",
+    "x-original-",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "via",
+)
+"""How headers begin that somebody in between adds."""
 _BEARER: Final = "Bearer "
 
 Headers = Mapping[str, Sequence[str]]
@@ -92,7 +103,7 @@ class AdminAccess:
 
     def _by_place(self, headers: Headers) -> Viewer:
         """Trust this machine, unless somebody else may be speaking through it."""
-        if any(name in headers for name in _FORWARDED):
+        if any(name.startswith(_FORWARDED) for name in headers):
             raise RefusedError(
                 401,
                 "The request was forwarded, so that it comes from this machine says nothing. "

@@ -73,7 +73,10 @@ async def test_this_machine_is_not_trusted_where_that_is_off() -> None:
 
 
 @pytest.mark.proves("AM-2")
-@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
+@pytest.mark.parametrize(
+    "name",
+    ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "cf-connecting-ip"],
+)
 async def test_what_was_forwarded_is_not_trusted(name: str) -> None:
     assert (await refusal("127.0.0.1", {name: ["127.0.0.1"], **LOCAL})).status == 401
     assert (await refusal("10.0.0.1", {name: ["127.0.0.1"], **LOCAL})).status == 401
