@@ -6,7 +6,7 @@ everything else is a warning, so that the order in which objects are applied nev
 matters. The live graph is only read (docs/protocol/admission.md AD-5 to AD-13).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -14,13 +14,11 @@ from controlplane.admission.advice import advice
 from controlplane.admission.errors import MalformedReviewError
 from controlplane.admission.review import ReviewRequest, Verdict
 from controlplane.admission.surroundings import surroundings
-from controlplane.manifests.istio import AuthorizationPolicy, ServiceEntry
+from controlplane.manifests.istio import ServiceEntry
 from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.reading import read_object
-from controlplane.mesh.authorization import translate_authorization
 from controlplane.mesh.namespaces import REVISION_LABEL
 from controlplane.mesh.networks import REMOTE_CLASS
-from controlplane.mesh.policy_conditions import authorization_problems
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_gateways import is_waypoint_class
 from controlplane.model.names import Name, ObjectReference
@@ -44,6 +42,7 @@ OF_OTHERS: Final = frozenset(
     {
         "hostname.duplicate",
         "policy.target-not-bound",
+        "policy.unknown-provider",
         "waypoint.canary-refused",
         "waypoint.refused",
         "waypoint.unusable-address",
@@ -59,7 +58,6 @@ WITHOUT_EFFECT: Final = frozenset(
 WARNED: Final = OF_OTHERS | WITHOUT_EFFECT
 
 _DUPLICATE: Final = "hostname.duplicate"
-_UNUSABLE: Final = "policy.unusable-value"
 _JUDGED_OPERATIONS: Final = frozenset({"CREATE", "UPDATE"})
 _ALLOWED: Final = Verdict(is_judged=False)
 _LONGEST_PREFIX: Final = 240
@@ -142,27 +140,13 @@ class Judge:
         compiled = compile_manifests([(each, None) for each in objects], self._settings)
         errors: list[str] = []
         warnings: list[str] = []
-        for problem in (*compiled.problems, *_values_for_waypoints(manifest)):
+        for problem in compiled.problems:
             if not _is_about(problem, manifest):
                 continue
             is_error = problem.severity is Severity.ERROR and problem.code not in WARNED
             (errors if is_error else warnings).append(_sentence(problem))
         warnings.extend(advice(manifest))
         return _Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))
-
-
-def _values_for_waypoints(manifest: Manifest) -> Iterator[Problem]:
-    """Yield what of a policy with targets no proxy could use; no rule looks at it before one does.
-
-    The values are those of every proxy: addresses, ports and names.
-    """
-    if isinstance(manifest, AuthorizationPolicy) and manifest.target_references:
-        translation = translate_authorization(
-            manifest, root_namespace=manifest.metadata.namespace, sends_dry_run=True
-        )
-        for problem in authorization_problems(manifest, translation):
-            if problem.code == _UNUSABLE:
-                yield problem
 
 
 def _is_about(problem: Problem, judged: Manifest) -> bool:

@@ -118,6 +118,12 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "policy.target-not-bound": Explanation(
         "IL0506", "Bind the target to a waypoint; the policy is not enforced there until then."
     ),
+    "policy.unknown-provider": Explanation(
+        "IL0507", "Name an extension provider of the mesh configuration."
+    ),
+    "policy.http-on-connections": Explanation(
+        "IL0508", "Say that the port is HTTP, or target ports that are."
+    ),
     "peer-authentication.invalid-port": Explanation("IL0511", "Write a port from 1 to 65535."),
     "peer-authentication.ignored-selector": Explanation(
         "IL0512", "Move the policy to the namespace of its workloads."

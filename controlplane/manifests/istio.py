@@ -113,13 +113,14 @@ class AuthorizationPolicy(Manifest, frozen=True, kw_only=True):
 
     ``selector`` is matchLabels, None when the selector is absent ({} selects everything in
     scope). ``target_references`` joins ``targetRefs`` and the older ``targetRef``. ``action`` is
-    ALLOW, DENY, AUDIT or CUSTOM.
+    ALLOW, DENY, AUDIT or CUSTOM; ``provider`` is whom CUSTOM asks, "" when it is not said.
     """
 
     selector: dict[str, str] | None = None
     target_references: tuple[TargetReference, ...] = ()
     action: str = "ALLOW"
     rules: tuple[AuthorizationRule, ...] = ()
+    provider: str = ""
 
 
 class PeerAuthentication(Manifest, frozen=True, kw_only=True):

@@ -97,6 +97,12 @@ class RawRule(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     when: tuple[RawWhen, ...] = ()
 
 
+class RawProvider(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """``provider``: who decides for action CUSTOM."""
+
+    name: str = ""
+
+
 class RawAuthorizationSpec(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """``spec`` of an AuthorizationPolicy."""
 
@@ -105,7 +111,7 @@ class RawAuthorizationSpec(msgspec.Struct, rename="camel", forbid_unknown_fields
     target_refs: tuple[RawTargetReference, ...] = ()
     action: str = "ALLOW"
     rules: tuple[RawRule | None, ...] | None = ()
-    provider: dict[str, Any] | None = None
+    provider: RawProvider | None = None
 
 
 class RawAuthorizationPolicy(RawObject, rename="camel"):
@@ -168,6 +174,7 @@ def read_authorization_policy(
         target_references=_targets(spec),
         action=one_of(spec.action, _ACTIONS, ("spec", "action")),
         rules=tuple(_rule(rule) for rule in objects(spec.rules or (), _RULE)),
+        provider=spec.provider.name if spec.provider else "",
     )
 
 

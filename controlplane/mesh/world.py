@@ -19,6 +19,7 @@ from controlplane.mesh.endpoint_slices import (
 from controlplane.mesh.entry_endpoints import build_endpoint_problems, build_entry_endpoints
 from controlplane.mesh.expansion import expand
 from controlplane.mesh.hostnames import build_services
+from controlplane.mesh.http_policies import HttpPolicies, build_http_policies
 from controlplane.mesh.inputs import Inputs
 from controlplane.mesh.localities import build_localities
 from controlplane.mesh.namespaces import Membership, build_membership
@@ -55,7 +56,7 @@ class World:
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
     needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
     ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh. ``waypoints`` are
-    ready, ``traffic`` is what every waypoint serves or will.
+    ready, ``traffic`` is what every waypoint serves or will, ``http_policies`` what it enforces.
     """
 
     namespaces: Collection[Name, Namespace]
@@ -67,6 +68,7 @@ class World:
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
     traffic: WaypointTraffic
+    http_policies: HttpPolicies
     residents: Collection[Name, Resident]
     conditions: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
@@ -104,6 +106,9 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         networks.workloads,
     )
     traffic = build_waypoint_traffic(graph, parts, workloads)
+    http_policies = build_http_policies(
+        graph, membership, policies.root_namespace, waypoints, traffic.services
+    )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     return World(
         namespaces=membership.namespaces,
@@ -115,6 +120,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,
         traffic=traffic,
+        http_policies=http_policies,
         residents=build_residents(graph, manifests.pods),
         conditions=graph.union("conditions", told.conditions, policies.conditions),
         problems=graph.union(
@@ -124,6 +130,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             waypoints.problems,
             told.problems,
             policies.problems,
+            http_policies.problems,
             services.problems,
             traffic.problems,
             build_service_problems(graph, membership),

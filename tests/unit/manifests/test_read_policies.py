@@ -178,3 +178,10 @@ def test_peer_and_request_authentications_are_read() -> None:
     )
     assert isinstance(request, RequestAuthentication)
     assert request.spec == b'{"jwtRules":[{"audiences":["b"],"issuer":"a"}]}'
+
+
+@pytest.mark.proves("MF-13")
+def test_who_decides_is_read() -> None:
+    assert policy("{action: CUSTOM, provider: {name: judge}}").provider == "judge"
+    assert policy("{action: CUSTOM}").provider == ""
+    assert field_refused("{provider: {names: judge}}") == "spec.provider.names"

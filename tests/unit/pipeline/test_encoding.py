@@ -11,6 +11,7 @@ from controlplane.encode.workload import encode_workload
 from controlplane.manifests.core import Namespace
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
+from controlplane.mesh.http_policies import HttpPolicies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.world import World
 from controlplane.model.names import Name, ObjectReference, ServiceName
@@ -82,6 +83,11 @@ class Mesh:
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
             traffic=self.traffic.collections,
+            http_policies=HttpPolicies(
+                by_service=graph.union("policies of services"),
+                by_waypoint=graph.union("policies of waypoints"),
+                problems=graph.union("problems of policies for waypoints"),
+            ),
             residents=graph.input("residents", Resident, key=lambda value: value.key),
             conditions=graph.input(
                 "conditions", Condition, key=lambda value: (value.object, value.type)
@@ -145,7 +151,7 @@ def test_a_refused_value_is_a_problem_of_its_object_and_holds_nothing_up() -> No
     assert isinstance(mesh.encoded.services.get(worse.key), Refusal)
     assert [(problem.object, problem.code, problem.severity) for problem in mesh.problems] == [
         (ObjectReference("Pod", "apps", "b"), REFUSED, Severity.ERROR),
-        (ObjectReference("Service", "apps", "a"), REFUSED, Severity.ERROR),
+        (ObjectReference("ServiceEntry", "apps", "a"), REFUSED, Severity.ERROR),
     ]
     assert mesh.graph.failures == {}
     assert all(problem.message.isascii() for problem in mesh.problems)

@@ -1,0 +1,186 @@
+"""An authorization policy as a waypoint enforces it: who asks, what for, and what follows.
+
+``mesh.http_policies`` makes these of AuthorizationPolicies, ``encode.rbac`` makes filters of them
+and ``insight.http_decision`` judges requests by them. docs/protocol/http-policies.md HP-n.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from controlplane.model.names import Name
+from controlplane.model.policy import AddressMatch, ServiceAccountMatch, StringMatch
+
+
+class HttpAction(StrEnum):
+    """What a match leads to: for AUDIT a note, for CUSTOM a question to somebody else."""
+
+    ALLOW = "ALLOW"
+    DENY = "DENY"
+    AUDIT = "AUDIT"
+    CUSTOM = "CUSTOM"
+
+
+class Attribute(StrEnum):
+    """What a criterion looks at, by the name that conditions of a policy use."""
+
+    PRINCIPAL = "source.principal"
+    NAMESPACE = "source.namespace"
+    SERVICE_ACCOUNT = "source.serviceAccount"
+    TRUST_DOMAIN = "source.trustDomain"
+    SOURCE_IP = "source.ip"
+    REMOTE_IP = "remote.ip"
+    TOKEN_PRINCIPAL = "request.auth.principal"  # noqa: S105 - the name of an attribute
+    AUDIENCE = "request.auth.audiences"
+    PRESENTER = "request.auth.presenter"
+    CLAIM = "request.auth.claims"
+    HEADER = "request.headers"
+    HOST = "host"
+    METHOD = "method"
+    PATH = "path"
+    DESTINATION_PORT = "destination.port"
+    DESTINATION_IP = "destination.ip"
+    SERVER_NAME = "connection.sni"
+    METADATA = "experimental.envoy.filters"
+
+    @property
+    def is_of_operation(self) -> bool:
+        """Return whether it tells what is asked for; otherwise it tells who asks."""
+        return self in _OPERATION
+
+    @property
+    def needs_http(self) -> bool:
+        """Return whether only a request has it, and a mere connection has not."""
+        return self in _HTTP
+
+
+_OPERATION = frozenset(
+    {
+        Attribute.HOST,
+        Attribute.METHOD,
+        Attribute.PATH,
+        Attribute.DESTINATION_PORT,
+        Attribute.DESTINATION_IP,
+        Attribute.SERVER_NAME,
+        Attribute.METADATA,
+    }
+)
+_HTTP = frozenset(
+    {
+        Attribute.TOKEN_PRINCIPAL,
+        Attribute.AUDIENCE,
+        Attribute.PRESENTER,
+        Attribute.CLAIM,
+        Attribute.HEADER,
+        Attribute.HOST,
+        Attribute.METHOD,
+        Attribute.PATH,
+    }
+)
+
+
+class Wildcard(NamedTuple):
+    """Text with holes between its ``parts``; a hole is filled by anything without a slash."""
+
+    parts: tuple[str, ...]
+
+
+class TokenPrincipal(NamedTuple):
+    """The issuer and the subject of a token."""
+
+    issuer: StringMatch
+    subject: StringMatch
+
+
+class PathTemplate(NamedTuple):
+    """A path in which ``*`` is one segment and ``**``, at the end, all that follows."""
+
+    text: str
+
+
+class ListItem(NamedTuple):
+    """Any item of a list, where ``StringMatch`` would be the whole of a text."""
+
+    match: StringMatch
+
+
+Value = (
+    StringMatch
+    | AddressMatch
+    | ServiceAccountMatch
+    | Wildcard
+    | TokenPrincipal
+    | PathTemplate
+    | ListItem
+    | int
+)
+"""What one value of a criterion can be; which, its attribute decides (HP-4)."""
+
+
+class Criterion(NamedTuple):
+    """That an attribute has one of ``values``, or none of them.
+
+    ``path`` is the name of a header, the way to a claim, or a filter and its key.
+    """
+
+    attribute: Attribute
+    values: tuple[Value, ...]
+    is_negated: bool = False
+    path: tuple[str, ...] = ()
+
+
+Criteria = tuple[Criterion, ...]
+"""What has to be met together; nothing is met by anything."""
+
+
+class HttpRule(NamedTuple):
+    """Any of ``sources``, any of ``operations`` and every condition; none of them is anything.
+
+    ``place`` is where the rule stands in its policy, from 0.
+    """
+
+    place: int
+    sources: tuple[Criteria, ...] = ()
+    operations: tuple[Criteria, ...] = ()
+    conditions: Criteria = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpPolicy:
+    """One policy: it matches what any rule matches. ``provider`` is whom CUSTOM asks."""
+
+    key: Name
+    action: HttpAction
+    rules: tuple[HttpRule, ...] = ()
+    provider: str = ""
+    is_dry_run: bool = False
+
+    @property
+    def needs_http(self) -> bool:
+        """Return whether part of it cannot be enforced on connections that are not HTTP."""
+        return any(_needs_http(rule) for rule in self.rules)
+
+    def for_connections(self) -> "HttpPolicy":
+        """Return what is enforced of it on a TCP port, which is never less strict (HP-16)."""
+        if not self.needs_http:
+            return self
+        if self.action is HttpAction.ALLOW:
+            return replace(self, rules=tuple(rule for rule in self.rules if not _needs_http(rule)))
+        return replace(self, rules=tuple(_without_http(rule) for rule in self.rules))
+
+
+def _needs_http(rule: HttpRule) -> bool:
+    sets = (*rule.sources, *rule.operations, rule.conditions)
+    return any(criterion.attribute.needs_http for criteria in sets for criterion in criteria)
+
+
+def _without_http(rule: HttpRule) -> HttpRule:
+    return rule._replace(
+        sources=tuple(_kept(criteria) for criteria in rule.sources),
+        operations=tuple(_kept(criteria) for criteria in rule.operations),
+        conditions=_kept(rule.conditions),
+    )
+
+
+def _kept(criteria: Criteria) -> Criteria:
+    return tuple(criterion for criterion in criteria if not criterion.attribute.needs_http)

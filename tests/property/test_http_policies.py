@@ -1,0 +1,129 @@
+"""The decision of our evaluator is that of a real Envoy, about thousands of pairs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from controlplane.insight.http_decision import HttpRequest, decide, matched, meets
+from controlplane.mesh.http_translation import translate_http_policy
+from controlplane.model.http_policy import Attribute, HttpAction, HttpPolicy
+from controlplane.model.policy import MatchType, StringMatch
+from tests.support.policy_bed import PROVIDER, Answer, Asked, PolicyBed
+from tests.support.policy_cases import a_request, every_criterion, some_ends, some_policies
+
+PROVIDERS = frozenset({PROVIDER, "nobody"})
+SEED = 20261
+DRAWN = 130
+OF_EACH_SINGLE = 16
+OF_EACH_DRAWN = 8
+
+
+# Every request has a host, a method and a path.
+ALWAYS = {
+    (attribute, MatchType.PRESENCE, negated)
+    for attribute in (Attribute.HOST, Attribute.METHOD, Attribute.PATH)
+    for negated in (False, True)
+}
+
+
+def _cases(random: Random) -> list[list[HttpPolicy]]:
+    manifests = [*every_criterion(random), *(some_policies(random) for _ in range(DRAWN))]
+    cases = []
+    for written in manifests:
+        translations = [translate_http_policy(each, providers=PROVIDERS) for each in written]
+        assert [each.problems for each in translations] == [()] * len(written)
+        cases.append([each.policy for each in translations if each.policy is not None])
+    return cases
+
+
+class Seen(NamedTuple):
+    """What is compared; ``asks`` is whether the provider would be asked."""
+
+    status: int
+    audits: bool
+    asks: bool
+    tries_allow: str
+    tries_deny: str
+
+
+def _expected(request: HttpRequest, policies: Sequence[HttpPolicy]) -> Seen:
+    verdict = decide(request, policies, asked=PROVIDER)
+    met = {policy.key for policy in policies if matched(request, policy) is not None}
+    denies = None if verdict.because is None or verdict.is_allowed else verdict.because.policy
+    denying = next((policy.action for policy in policies if policy.key == denies), None)
+    tried = {each.policy for each in verdict.tried}
+
+    def result(action: HttpAction, if_met: str, if_not: str) -> str:
+        asked = {each.key for each in policies if each.is_dry_run and each.action is action}
+        is_reached = denying is None or (denying, action) == (HttpAction.DENY, HttpAction.DENY)
+        return "" if not asked or not is_reached else if_met if asked & tried else if_not
+
+    return Seen(
+        status=200 if verdict.is_allowed else 403,
+        audits=bool(verdict.audited),
+        asks=any(policy.provider == PROVIDER and policy.key in met for policy in policies),
+        tries_allow=result(HttpAction.ALLOW, "allowed", "denied"),
+        tries_deny=result(HttpAction.DENY, "denied", "allowed"),
+    )
+
+
+def _done(answer: Answer) -> Seen:
+    asked = answer.told["asked"] or ""
+    return Seen(
+        status=answer.status,
+        audits=answer.told["audited"] is True,
+        asks=asked.startswith(f"istio-ext-authz-{PROVIDER}-ns[default]-policy["),
+        tries_allow=answer.told["tried-allow"] or "",
+        tries_deny=answer.told["tried-deny"] or "",
+    )
+
+
+@pytest.mark.proves("HP-21")
+@pytest.mark.refutes("HP-21")
+@pytest.mark.timeout(60)
+async def test_a_real_envoy_decides_as_we_do(tmp_path: Path) -> None:
+    random = Random(SEED)
+    cases = _cases(random)
+    ends = some_ends(random, 40)
+    asked = [
+        Asked(case=number, request=a_request(random, random.choice(ends)))
+        for number in range(len(cases))
+        for _ in range(OF_EACH_DRAWN if number >= len(cases) - DRAWN else OF_EACH_SINGLE)
+    ]
+    answers = await PolicyBed(cases, tmp_path).ask(asked)
+    verdicts: Counter[int] = Counter()
+    seen: dict[tuple[object, ...], set[bool]] = {}
+    differing = []
+    for each, answer in zip(asked, answers, strict=True):
+        policies = cases[each.case]
+        expected = _expected(each.request, policies)
+        verdicts[expected.status] += 1
+        if _done(answer) != expected:
+            differing.append((policies, each.request, expected, answer))
+        for key, found in _met(each.request, policies):
+            seen.setdefault(key, set()).add(found)
+    assert differing == []
+    assert len(asked) >= 2000
+    assert min(verdicts.values()) >= 0.3 * len(asked), verdicts
+    assert {key[0] for key in seen} == set(Attribute)
+    assert {key for key, found in seen.items() if found != {True, False}} == ALWAYS
+
+
+def _met(
+    request: HttpRequest, policies: Sequence[HttpPolicy]
+) -> list[tuple[tuple[object, ...], bool]]:
+    """Whether each operator of ``policies`` is met, by attribute, kind of value and negation."""
+    found = []
+    for policy in policies:
+        for rule in policy.rules:
+            sets = (*rule.sources, *rule.operations, rule.conditions)
+            for criterion in (one for criteria in sets for one in criteria):
+                for value in criterion.values:
+                    kind = value.type if isinstance(value, StringMatch) else type(value).__name__
+                    key = (criterion.attribute, kind, criterion.is_negated)
+                    found.append((key, meets(request, criterion._replace(values=(value,)))))
+    return found
