@@ -8,16 +8,23 @@ from typing import NamedTuple
 
 import pytest
 
-from controlplane.insight.http_decision import HttpRequest, decide, matched, meets
+from controlplane.insight.http_decision import Caller, HttpRequest, decide, matched, meets
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.model.http_policy import Attribute, HttpAction, HttpPolicy
 from controlplane.model.policy import MatchType, StringMatch
+from tests.support.connection_bed import Place, let_through
 from tests.support.policy_bed import PROVIDER, Answer, Asked, PolicyBed
 from tests.support.policy_cases import a_request, every_criterion, some_ends, some_policies
 
 PROVIDERS = frozenset({PROVIDER, "nobody"})
 SEED = 20261
 DRAWN = 130
+WHOLE_CASES, OTHER_CASES = 60, 40
+IDENTITIES = ("spiffe://td/ns/shop/sa/web", "spiffe://td/ns/shop/sa/db", "spiffe://o/ns/x/sa/y")
+SOURCES = {
+    4: (b"\x0a\1\2\3", b"\xc0\xa8\0\7", b"\xac\x10\0\1"),
+    16: (b"\xfd" + bytes(14) + b"\1", b"\x20\1\x0d\xb8" + bytes(11) + b"\1"),
+}
 OF_EACH_SINGLE = 16
 OF_EACH_DRAWN = 8
 
@@ -111,6 +118,36 @@ async def test_a_real_envoy_decides_as_we_do(tmp_path: Path) -> None:
     assert min(verdicts.values()) >= 0.3 * len(asked), verdicts
     assert {key[0] for key in seen} == set(Attribute)
     assert {key for key, found in seen.items() if found != {True, False}} == ALWAYS
+
+
+@pytest.mark.proves("HP-16", "HP-21")
+@pytest.mark.refutes("HP-16", "HP-21")
+@pytest.mark.timeout(60)
+async def test_a_real_envoy_decides_about_connections_as_we_do(tmp_path: Path) -> None:
+    random = Random(SEED)
+    places, asked = [], []
+    cases = _cases(random)
+    whole = [each for each in cases if not any(policy.needs_http for policy in each)]
+    for policies in [*random.sample(whole, WHOLE_CASES), *random.sample(cases, OTHER_CASES)]:
+        weaker = [policy.for_connections() for policy in policies]
+        for identity in random.sample(IDENTITIES, 2):
+            for ends in some_ends(random, 4):
+                source = random.choice(SOURCES[len(ends.destination)])
+                # There is nothing but the connection, and nobody to ask about it.
+                caller = Caller(identity=identity, source=source, remote=source)
+                request = HttpRequest(
+                    caller=caller,
+                    destination=ends.destination,
+                    port=ends.port,
+                    server_name=ends.server_name,
+                )
+                asked.append((len(places), request, decide(request, weaker).is_allowed))
+            places.append(Place(policies=policies, identity=identity))
+    requests = [(place, request) for place, request, _ in asked]
+    answered = await let_through(places, requests, tmp_path)
+    expected = [is_allowed for _, _, is_allowed in asked]
+    assert answered == expected
+    assert 0.3 * len(asked) <= expected.count(True) <= 0.7 * len(asked)
 
 
 def _met(

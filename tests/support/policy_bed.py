@@ -102,7 +102,7 @@ class PolicyBed:
         family, source = ("TCP4", "1.1.1.1") if len(first.destination) == 4 else ("TCP6", "1::1")
         ends = f"{source} {text_from_address(first.destination)} 4000 {first.port}"
         writer.write(f"PROXY {family} {ends}\r\n".encode())
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         await writer.start_tls(context, server_hostname=first.server_name or None)
@@ -165,8 +165,8 @@ class PolicyBed:
                     "typed_config": {
                         "@type": f"{extension}http.set_filter_state.v3.Config",
                         "on_request_headers": [
-                            _state(PEER_PRINCIPAL, "%REQ(x-identity)%", "envoy.hashable_string"),
-                            _state(SOURCE_ADDRESS, "%REQ(x-source)%", "envoy.network.ip"),
+                            a_state(PEER_PRINCIPAL, "%REQ(x-identity)%", "envoy.hashable_string"),
+                            a_state(SOURCE_ADDRESS, "%REQ(x-source)%", "envoy.network.ip"),
                         ],
                     },
                 },
@@ -211,8 +211,8 @@ class PolicyBed:
                         "name": "policies",
                         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
                         "listener_filters": [
-                            _listener_filter("proxy_protocol", "ProxyProtocol"),
-                            _listener_filter("tls_inspector", "TlsInspector"),
+                            listener_filter("proxy_protocol", "ProxyProtocol"),
+                            listener_filter("tls_inspector", "TlsInspector"),
                         ],
                         "filter_chains": [
                             {
@@ -288,7 +288,7 @@ def _route(number: int, policies: Sequence[HttpPolicy]) -> dict[str, Any]:
     }
 
 
-def _state(key: str, value: str, factory: str) -> dict[str, Any]:
+def a_state(key: str, value: str, factory: str) -> dict[str, Any]:
     return {
         "object_key": key,
         "factory_key": factory,
@@ -296,7 +296,7 @@ def _state(key: str, value: str, factory: str) -> dict[str, Any]:
     }
 
 
-def _listener_filter(name: str, message: str) -> dict[str, Any]:
+def listener_filter(name: str, message: str) -> dict[str, Any]:
     kind = f"{EXTENSIONS}filters.listener.{name}.v3.{message}"
     return {"name": f"envoy.filters.listener.{name}", "typed_config": {"@type": kind}}
 
