@@ -93,7 +93,10 @@ def _workload(_: Fetch, workload: Workload) -> Sent:
 
 
 def _service(_: Fetch, service: Service) -> Sent:
-    reference = ObjectReference("Service", service.namespace, service.name)
+    # A Service is called after its object; any other hostname somebody wrote into a ServiceEntry.
+    is_called_after = service.hostname.startswith(f"{service.name}.{service.namespace}.svc.")
+    kind = "Service" if is_called_after else "ServiceEntry"
+    reference = ObjectReference(kind, service.namespace, service.name)
     return attempt(reference, lambda: encode_service(service))
 
 
