@@ -26,6 +26,11 @@ _EXTENSIONS: Final = f"{_TYPE}envoy.extensions."
 _MOST_CONNECTIONS: Final = 50_000
 # Above what any waypoint uses: the defaults of 1024 would hold discovery back in a crowd.
 _MOST_REQUESTS: Final = 100_000
+LAYERED_RUNTIME: Final = {
+    "layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": 32768}}]
+}
+"""Routes and policies may have long regular expressions; the default refuses them."""
+
 _KEPT_STATS: Final = (
     {"prefix": "istio"},
     {"prefix": "cluster.xds-grpc"},
@@ -85,12 +90,7 @@ def _bootstrap(bootstrap: Bootstrap) -> dict[str, Any]:
                 buffer_size_kb=64,
             )
         ],
-        "layered_runtime": {
-            "layers": [
-                # Route matches may be long regular expressions; the default refuses them.
-                {"name": "static", "static_layer": {"re2.max_program_size.error_level": 32768}}
-            ]
-        },
+        "layered_runtime": LAYERED_RUNTIME,
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_KEPT_STATS)}}},
         "dynamic_resources": _dynamic_resources(bootstrap),
         "static_resources": {

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from controlplane.encode.bootstrap import LAYERED_RUNTIME
+
 Document = Mapping[str, Any]
 
 _ANY: Final = "@type"
@@ -55,6 +57,7 @@ def static_bootstrap(resources: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "node": {"id": "waypoint", "cluster": "waypoint"},
         "bootstrap_extensions": [internal],
+        "layered_runtime": LAYERED_RUNTIME,
         "static_resources": dict(resources),
     }
 

@@ -31,12 +31,13 @@ _SCHEME: Final = "spiffe://"
 _ANY: Final = StringMatch(MatchType.PRESENCE)
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9\-._~%!$&'()+,;:@=]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST: Final = 4096
 _MOST_HOLES: Final = 5
 
 
 def text(value: str, namespace: str) -> StringMatch | None:
     """Return how text compares; None for nothing, and for what no request can contain."""
-    return None if _CONTROL.search(value) else string_match(value, namespace)
+    return string_match(value, namespace) if _is_possible(value) else None
 
 
 def identity(value: str, namespace: str) -> StringMatch | None:
@@ -49,7 +50,7 @@ def identity(value: str, namespace: str) -> StringMatch | None:
 
 def wildcard(value: str, _namespace: str) -> Wildcard | None:
     """Return a part of an identity in which every ``*`` is a hole."""
-    if not value or "/" in value or _CONTROL.search(value):
+    if not value or "/" in value or not _is_possible(value):
         return None
     return Wildcard(tuple(value.split("*")))
 
@@ -60,7 +61,7 @@ def token_principal(value: str, _namespace: str) -> TokenPrincipal | None:
     A slash of ``://`` divides nothing. A wildcard at either end belongs to what is there, and what
     is not written may be anything.
     """
-    if not value or _CONTROL.search(value):
+    if not value or not _is_possible(value):
         return None
     if value == "*":
         return TokenPrincipal(_ANY, _ANY)
@@ -81,7 +82,7 @@ def path(value: str, namespace: str) -> Value | None:
     """Return how a path compares; braces make it a template (HP-6)."""
     if "{" not in value and "}" not in value:
         return text(value, namespace)
-    if not value.startswith("/"):
+    if not value.startswith("/") or not _is_possible(value):
         return None
     segments = value[1:].split("/")
     has_rest = segments[-1] == "{**}"
@@ -100,6 +101,11 @@ def metadata(value: str, namespace: str) -> Value | None:
         match = text(value[1:-1], namespace)
         return None if match is None else ListItem(match)
     return text(value, namespace)
+
+
+def _is_possible(value: str) -> bool:
+    """Return whether a request could contain it, and a regular expression hold it."""
+    return len(value) <= _LONGEST and not _CONTROL.search(value)
 
 
 def _compared(value: str) -> StringMatch:

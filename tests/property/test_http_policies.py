@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -9,16 +10,31 @@ from typing import NamedTuple
 import pytest
 
 from controlplane.insight.http_decision import Caller, HttpRequest, decide, matched, meets
+from controlplane.lab.envoy_binary import validate
 from controlplane.mesh.http_translation import translate_http_policy
-from controlplane.model.http_policy import Attribute, HttpAction, HttpPolicy
+from controlplane.model.http_policy import (
+    Attribute,
+    Criterion,
+    HttpAction,
+    HttpPolicy,
+    HttpRule,
+    PathTemplate,
+)
 from controlplane.model.policy import MatchType, StringMatch
-from tests.support.connection_bed import Place, let_through
-from tests.support.policy_bed import PROVIDER, Answer, Asked, PolicyBed
-from tests.support.policy_cases import a_request, every_criterion, some_ends, some_policies
+from tests.support.connection_bed import Place, connection_bootstrap, let_through
+from tests.support.policy_bed import PROVIDER, Answer, Asked, PolicyBed, policy_bootstrap
+from tests.support.policy_cases import (
+    a_request,
+    every_criterion,
+    odd_policies,
+    some_ends,
+    some_policies,
+)
 
 PROVIDERS = frozenset({PROVIDER, "nobody"})
 SEED = 20261
 DRAWN = 130
+ODD = 600
 WHOLE_CASES, OTHER_CASES = 60, 40
 IDENTITIES = ("spiffe://td/ns/shop/sa/web", "spiffe://td/ns/shop/sa/db", "spiffe://o/ns/x/sa/y")
 SOURCES = {
@@ -148,6 +164,27 @@ async def test_a_real_envoy_decides_about_connections_as_we_do(tmp_path: Path) -
     expected = [is_allowed for _, _, is_allowed in asked]
     assert answered == expected
     assert 0.3 * len(asked) <= expected.count(True) <= 0.7 * len(asked)
+
+
+@pytest.mark.proves("HP-8")
+@pytest.mark.timeout(60)
+async def test_whatever_is_written_envoy_accepts_what_is_made_of_it(tmp_path: Path) -> None:
+    random = Random(SEED)
+    translations = [
+        translate_http_policy(policy, providers=PROVIDERS)
+        for _ in range(ODD)
+        for policy in odd_policies(random)
+    ]
+    assert sum(1 for each in translations if each.problems) > ODD / 2
+    assert sum(1 for each in translations if not each.problems) > ODD / 20
+    policies = [each.policy for each in translations if each.policy is not None]
+    cases = [[policy] for policy in policies]
+    assert await validate(policy_bootstrap(cases, tmp_path)) is None
+    places = [Place(policies=case, identity=IDENTITIES[0]) for case in cases]
+    assert await validate(connection_bootstrap(places)) is None
+    (fault,) = [HttpRule(0, operations=((Criterion(Attribute.PATH, (PathTemplate("/{a"),)),),))]
+    broken = replace(policies[0], rules=(fault,))
+    assert await validate(policy_bootstrap([[broken]], tmp_path)) is not None
 
 
 def _met(

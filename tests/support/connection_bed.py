@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from controlplane.encode.bootstrap import LAYERED_RUNTIME
 from controlplane.encode.rbac import encode_network_policies
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import PEER_PRINCIPAL, SOURCE_ADDRESS
@@ -32,12 +33,7 @@ async def let_through(
     places: Sequence[Place], asked: Sequence[tuple[int, HttpRequest]], directory: Path
 ) -> list[bool]:
     """Whether each connection to a place, by its number, is answered."""
-    bootstrap = {
-        "static_resources": {
-            "listeners": [_listener(number, place) for number, place in enumerate(places)]
-        }
-    }
-    async with Envoy(bootstrap, directory) as envoy:
+    async with Envoy(connection_bootstrap(places), directory) as envoy:
         listing = json.loads(await envoy.admin("/listeners?format=json"))
         sockets = {
             each["name"]: each["local_address"]["socket_address"]
@@ -48,6 +44,15 @@ async def let_through(
             socket = sockets[str(place)]
             answered.append(await _is_answered((socket["address"], socket["port_value"]), request))
         return answered
+
+
+def connection_bootstrap(places: Sequence[Place]) -> dict[str, Any]:
+    """Return a listener for each of the places, named by its number."""
+    listeners = [_listener(number, place) for number, place in enumerate(places)]
+    return {
+        "layered_runtime": LAYERED_RUNTIME,
+        "static_resources": {"listeners": listeners},
+    }
 
 
 async def _is_answered(address: tuple[str, int], request: HttpRequest) -> bool:

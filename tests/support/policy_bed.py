@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf import json_format, struct_pb2
 
+from controlplane.encode.bootstrap import LAYERED_RUNTIME
 from controlplane.encode.rbac import encode_http_policies
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import (
@@ -73,7 +74,7 @@ class PolicyBed:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._directory = directory
         self._log = directory / "told.json"
-        self._bootstrap = self._configuration(cases)
+        self.bootstrap = self._configuration(cases)
 
     async def ask(self, asked: Sequence[Asked]) -> list[Answer]:
         """Ask Envoy about all of them, over as few connections as there are ends."""
@@ -83,7 +84,7 @@ class PolicyBed:
             ends = (request.destination, request.port, request.server_name)
             groups.setdefault(ends, []).append(number)
         statuses: dict[int, int] = {}
-        async with Envoy(self._bootstrap, self._directory) as envoy:
+        async with Envoy(self.bootstrap, self._directory) as envoy:
             address = await envoy.address("policies")
             for members in groups.values():
                 await self._converse(
@@ -205,6 +206,7 @@ class PolicyBed:
             },
         }
         return {
+            "layered_runtime": LAYERED_RUNTIME,
             "static_resources": {
                 "listeners": [
                     {
@@ -238,7 +240,7 @@ class PolicyBed:
                         ],
                     }
                 ]
-            }
+            },
         }
 
     def _tokens(self) -> dict[str, Any]:
@@ -320,3 +322,8 @@ def _certificate() -> tuple[str, str]:
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return certificate.public_bytes(pem).decode(), private.decode()
+
+
+def policy_bootstrap(cases: Sequence[Sequence[HttpPolicy]], directory: Path) -> dict[str, Any]:
+    """Return a configuration with a route for each of the cases, to look at."""
+    return PolicyBed(cases, directory).bootstrap

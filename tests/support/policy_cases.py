@@ -180,3 +180,28 @@ def _rule(random: Random, criteria: list[tuple[str, tuple[str, ...], bool]]) -> 
     return AuthorizationRule(
         sources=tuple(sources), operations=tuple(operations), when=tuple(conditions)
     )
+
+
+def odd_policies(random: Random) -> list[AuthorizationPolicy]:
+    """Draw policies with values that nobody meant, most of which cannot be used."""
+    keys = [key.replace("x-color", _odd_text(random)) for key in TEXTS]
+    criteria = []
+    for _ in range(3):
+        number = random.randrange(len(keys))
+        usual = random.choice(list(TEXTS.values())[number])
+        odd = random.choice((usual + _odd_text(random), _odd_text(random), f"/{{*}}{usual}"))
+        key = keys[number] if keys[number] not in _ONLY_FIELDS else list(TEXTS)[number]
+        criteria.append((key, (odd, usual), random.random() < 0.5))
+    return [
+        an_authorization_policy(
+            "".join(random.choices("ab-.", k=5)),
+            action=random.choice(("ALLOW", "DENY", "AUDIT", "CUSTOM")),
+            rules=[_rule(random, [criterion]) for criterion in criteria],
+            provider=random.choice((PROVIDER, "", _odd_text(random))),
+        )
+    ]
+
+
+def _odd_text(random: Random) -> str:
+    alphabet = "ab01*{}[]()^$.|?+\\/:%-_ ~\"',;=&#@!<>\t\n\0\x7f\u00e9\u4e2d\U0001f600"
+    return "".join(random.choices(alphabet, k=random.randrange(6))) * random.choice((1, 1, 1, 200))
