@@ -2,11 +2,16 @@
 
 Nothing of OpenTelemetry is loaded before somebody asks for it: it is an extra of the package.
 Spans are handed to a thread that encodes and sends few at a time, so that the event loop is never
-held up for long; when the collector is away the oldest are dropped.
+held up for long; when the collector is away the oldest are dropped. They are sent as JSON, which
+every collector takes: the library's own exporter brings protobuf modules of the same names as those
+of Envoy's types, and of two installed over each other only one works.
 """
 
 import asyncio
+import json
 import logging
+import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +19,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import structlog
 
 from controlplane.errors import IstiodLiteError
 
 if TYPE_CHECKING:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExportResult
 
 Attribute = str | bool | int | float | Sequence[str]
 
@@ -36,6 +42,7 @@ _COLLECTOR_PATIENCE: Final = 5.0
 _LAST_PATIENCE: Final = 1.0
 _SAID_EVERY: Final = 60.0
 _PATH: Final = "/v1/traces"
+_INTERNAL: Final = 1
 
 _log = structlog.get_logger()
 
@@ -99,8 +106,7 @@ class Tracing:
             await asyncio.wait_for(ended.wait(), seconds)
         except TimeoutError:
             _log.warning("tracing.unsent", seconds=seconds)
-            # It would be tried again for a while.
-            self._exporter.shutdown()  # type: ignore[no-untyped-call] # the library leaves it so
+            self._exporter.shutdown()
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LAST_PATIENCE)
         _logger().removeHandler(self._troubles)
@@ -141,9 +147,8 @@ def _logger() -> logging.Logger:
     return logging.getLogger("opentelemetry")
 
 
-def _opened(endpoint: str, version: str, replica: str) -> "tuple[TracerProvider, OTLPSpanExporter]":
+def _opened(endpoint: str, version: str, replica: str) -> "tuple[TracerProvider, _Exporter]":
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -160,16 +165,131 @@ def _opened(endpoint: str, version: str, replica: str) -> "tuple[TracerProvider,
         }
     )
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _PATH, timeout=_COLLECTOR_PATIENCE)
+    exporter = _Exporter(endpoint.rstrip("/") + _PATH)
+    # It has all that the processor calls; its base class would be loaded with this module.
+    as_the_library_has_it: Any = exporter
     provider.add_span_processor(
         BatchSpanProcessor(
-            exporter,
+            as_the_library_has_it,
             max_queue_size=MOST_WAITING,
             schedule_delay_millis=_SENT_EVERY,
             max_export_batch_size=AT_ONCE,
         )
     )
     return provider, exporter
+
+
+class _Exporter:
+    """Sends spans to ``url`` as OTLP in JSON; on a thread of the library's.
+
+    Headers and the certificate to verify are read from the environment, by the names that
+    OpenTelemetry gives them.
+    """
+
+    def __init__(self, url: str) -> None:
+        import httpx
+
+        self._url = url
+        self._is_closed = False
+        self._failures = httpx.HTTPError
+        self._client = httpx.Client(
+            headers=_headers(os.environ),
+            verify=_verification(os.environ),
+            timeout=_COLLECTOR_PATIENCE,
+        )
+
+    def export(self, spans: "Sequence[ReadableSpan]") -> "SpanExportResult":
+        """Send spans; what cannot be sent is told and lost."""
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        if self._is_closed:
+            return SpanExportResult.FAILURE
+        body = json.dumps(_request(spans)).encode()
+        try:
+            answer = self._client.post(
+                self._url, content=body, headers={"content-type": "application/json"}
+            )
+        except self._failures as error:
+            _logger().warning("the collector cannot be reached: %s", error or type(error).__name__)
+            return SpanExportResult.FAILURE
+        if answer.is_success:
+            return SpanExportResult.SUCCESS
+        _logger().warning("the collector answers with status %d", answer.status_code)
+        return SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        """Do nothing: what is exported is sent."""
+        return timeout_millis >= 0
+
+    def shutdown(self) -> None:
+        """Send nothing more."""
+        self._is_closed = True
+        self._client.close()
+
+
+def _request(spans: "Sequence[ReadableSpan]") -> dict[str, Any]:
+    """Return an ExportTraceServiceRequest in the JSON form of OTLP; all spans are of one tracer."""
+    scope = spans[0].instrumentation_scope
+    named = {} if scope is None else {"name": scope.name, "version": scope.version or ""}
+    return {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": _attributes(spans[0].resource.attributes)},
+                "scopeSpans": [{"scope": named, "spans": [_span(span) for span in spans]}],
+            }
+        ]
+    }
+
+
+def _span(span: "ReadableSpan") -> dict[str, Any]:
+    context = span.context
+    told: dict[str, Any] = {
+        "traceId": f"{context.trace_id:032x}" if context else "",
+        "spanId": f"{context.span_id:016x}" if context else "",
+        "name": span.name,
+        "kind": _INTERNAL,
+        # Numbers of 64 bits are texts in JSON.
+        "startTimeUnixNano": str(span.start_time or 0),
+        "endTimeUnixNano": str(span.end_time or 0),
+        "attributes": _attributes(span.attributes or {}),
+        "status": {"code": span.status.status_code.value},
+    }
+    if span.status.description:
+        told["status"]["message"] = span.status.description
+    if span.parent is not None:
+        told["parentSpanId"] = f"{span.parent.span_id:016x}"
+    return told
+
+
+def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
+
+
+def _value(value: object) -> dict[str, Any]:
+    match value:
+        case bool():
+            return {"boolValue": value}
+        case int():
+            return {"intValue": str(value)}
+        case float():
+            return {"doubleValue": value}
+        case list() | tuple():
+            return {"arrayValue": {"values": [_value(each) for each in value]}}
+    return {"stringValue": str(value)}
+
+
+def _headers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what ``key=value,key=value`` in the environment says, values percent-encoded."""
+    name = "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
+    text = environment.get(name) or environment.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {key.strip().lower(): unquote(value.strip()) for key, equals, value in pairs if equals}
+
+
+def _verification(environment: Mapping[str, str]) -> ssl.SSLContext:
+    name = "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"
+    path = environment.get(name) or environment.get("OTEL_EXPORTER_OTLP_CERTIFICATE")
+    return ssl.create_default_context(cafile=path or None)
 
 
 def _nanoseconds(moment: datetime) -> int:

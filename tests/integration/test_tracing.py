@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 
 from controlplane.lab.ztunnel.client import Target, ZtunnelClient
 from controlplane.lab.ztunnel.node import NodeIdentity
@@ -43,20 +39,21 @@ class Collector:
         self.spans: list[Any] = []
         self.resources: list[dict[str, str]] = []
         self.sizes: list[int] = []
+        self.headers: list[dict[str, str]] = []
         self._heard = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
-        told = ExportTraceServiceRequest.FromString(await request.read())
-        for group in told.resource_spans:
-            facts = group.resource.attributes
-            self.resources.append({each.key: each.value.string_value for each in facts})
-            spans = [span for scope in group.scope_spans for span in scope.spans]
+        assert request.content_type == "application/json"
+        self.headers.append(dict(request.headers))
+        for group in (await request.json())["resourceSpans"]:
+            facts = group["resource"]["attributes"]
+            self.resources.append({each["key"]: each["value"]["stringValue"] for each in facts})
+            spans = [span for scope in group["scopeSpans"] for span in scope["spans"]]
             self.sizes.append(len(spans))
             if self.status == 200:
                 self.spans += spans
         self._heard.set()
-        answer = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=answer, status=self.status, content_type="application/x-protobuf")
+        return web.json_response({}, status=self.status)
 
     async def until(self, count: int) -> None:
         while len(self.spans) < count:
@@ -64,10 +61,7 @@ class Collector:
             await self._heard.wait()
 
     def attributes(self, span: Any) -> dict[str, Any]:
-        return {
-            each.key: getattr(each.value, each.value.WhichOneof("value"))
-            for each in span.attributes
-        }
+        return {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
 
 
 @asynccontextmanager
@@ -104,21 +98,34 @@ async def test_a_trace_arrives_with_its_parts_times_and_troubles() -> None:
         tracing = Tracing(collector.url + "/", version="1.2", replica="r-1")
         tracing.export(a_span("commit", a_span("deliver", trouble="refused"), a_span("send")))
         await tracing.close()
-    by_name = {span.name: span for span in collector.spans}
+    by_name = {span["name"]: span for span in collector.spans}
     assert set(by_name) == {"commit", "deliver", "send"}
     root = by_name["commit"]
-    assert not root.parent_span_id
-    assert {span.trace_id for span in collector.spans} == {root.trace_id}
-    assert by_name["send"].parent_span_id == by_name["deliver"].parent_span_id == root.span_id
-    assert root.start_time_unix_nano == int(START.timestamp()) * 1_000_000_000
-    assert root.end_time_unix_nano - root.start_time_unix_nano == 1_500_000_000
-    assert collector.attributes(root)["istiod_lite.commit"] == 7
-    assert by_name["deliver"].status.message == "refused"
-    assert by_name["deliver"].status.code == 2
-    assert root.status.code == 0
+    assert "parentSpanId" not in root
+    assert {span["traceId"] for span in collector.spans} == {root["traceId"]}
+    assert (len(root["traceId"]), len(root["spanId"])) == (32, 16)
+    parents = {by_name[name]["parentSpanId"] for name in ("send", "deliver")}
+    assert parents == {root["spanId"]}
+    assert int(root["startTimeUnixNano"]) == int(START.timestamp()) * 1_000_000_000
+    assert _nanoseconds(root) == 1_500_000_000
+    assert collector.attributes(root)["istiod_lite.commit"] == "7"
+    assert by_name["deliver"]["status"] == {"code": 2, "message": "refused"}
+    assert root["status"] == {"code": 0}
     facts = collector.resources[0]
     assert facts["service.name"] == "istiod-lite"
     assert (facts["service.version"], facts["service.instance.id"]) == ("1.2", "r-1")
+
+
+async def test_headers_for_the_collector_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=shop, authorization=Bearer%20abc")
+    async with a_collector() as collector:
+        tracing = Tracing(collector.url, version="1", replica="r")
+        tracing.export(a_span())
+        await tracing.close()
+    told = {name.lower(): value for name, value in collector.headers[0].items()}
+    assert (told["x-tenant"], told["authorization"]) == ("shop", "Bearer abc")
 
 
 async def test_spans_are_sent_few_at_a_time() -> None:
@@ -171,20 +178,22 @@ async def test_a_commit_is_traced_from_its_file_to_the_last_client(tmp_path: Pat
                     SERVICE.replace("web", "cart").replace("10.0.0.1", "10.0.0.2")
                 )
                 await client.wait_for(lambda client: len(client.state.services.by_key) == 2)
-                while "deliver" not in {span.name for span in collector.spans}:
+                while "deliver" not in {span["name"] for span in collector.spans}:
                     await collector.until(len(collector.spans) + 1)
-    delivery = next(span for span in collector.spans if span.name == "deliver")
-    trace = [span for span in collector.spans if span.trace_id == delivery.trace_id]
-    assert sorted(span.name for span in trace) == ["commit", "compute", "deliver", "send"]
-    root = next(span for span in trace if span.name == "commit")
+    delivery = next(span for span in collector.spans if span["name"] == "deliver")
+    trace = [span for span in collector.spans if span["traceId"] == delivery["traceId"]]
+    assert sorted(span["name"] for span in trace) == ["commit", "compute", "deliver", "send"]
+    root = next(span for span in trace if span["name"] == "commit")
     facts = collector.attributes(root)
-    assert [each.string_value for each in facts["istiod_lite.objects"].values] == [
-        "Service shop/cart"
-    ]
-    assert (facts["istiod_lite.concerned"], facts["istiod_lite.acknowledged"]) == (1, 1)
+    assert facts["istiod_lite.objects"]["values"] == [{"stringValue": "Service shop/cart"}]
+    assert (facts["istiod_lite.concerned"], facts["istiod_lite.acknowledged"]) == ("1", "1")
     assert collector.attributes(delivery)["istiod_lite.node"] == "node-1"
-    assert root.start_time_unix_nano <= delivery.start_time_unix_nano
-    assert delivery.end_time_unix_nano <= root.end_time_unix_nano
+    assert int(root["startTimeUnixNano"]) <= int(delivery["startTimeUnixNano"])
+    assert int(delivery["endTimeUnixNano"]) <= int(root["endTimeUnixNano"])
+
+
+def _nanoseconds(span: Any) -> int:
+    return int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])
 
 
 def test_nothing_of_it_is_loaded_where_nobody_asks_for_it() -> None:
