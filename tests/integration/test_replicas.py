@@ -222,10 +222,11 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_up(
             api.unanswered = frozen
             pair.replicas[frozen].send(signal.SIGCONT)
             await asyncio.sleep(2.0)
+            assert [each for each in api.writes(woken) if each.who == frozen] == []
+            # From here on it may come to lead again, and then it may write.
             api.unanswered = ""
             following.go_on.set()
             await until(lambda: pair.is_settled, 30)
-            assert {each.who for each in api.writes(woken)} == {other}
         assert api.out_of_turn(SHORT["lease_deadline"]) == []
 
 
