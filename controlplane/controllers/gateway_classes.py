@@ -4,7 +4,6 @@ Only the leader writes. A class that is there is never changed, whoever made it;
 (docs/protocol/gateway-status.md GS-1, GS-2).
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from controlplane.controllers.gateway_conditions import (
     default_gateway_classes,
 )
 from controlplane.controllers.gateway_patches import GATEWAY_API, class_patch
-from controlplane.controllers.live_objects import Live, LiveObjects, while_leading
+from controlplane.controllers.live_objects import Live, LiveObjects, while_leading, working
 from controlplane.controllers.queue import Trouble, WorkQueue
 from controlplane.manifests.gateway import GatewayClass
 from controlplane.manifests.metadata import Metadata
@@ -84,15 +83,20 @@ class GatewayClasses:
     async def _lead_on(self) -> None:
         self._begin()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._live.run())
-                group.create_task(self._queue.run())
-                while True:
-                    await self._clock.sleep(self._pace.resync)
-                    self._rewrites.clear()
-                    self._known()
+            await working(
+                self._live.run(),
+                self._queue.run(),
+                clock=self._clock,
+                every=self._pace.resync,
+                again=self._go_over,
+            )
         finally:
             self._begin()
+
+    def _go_over(self) -> None:
+        """Look at everything again, also where others were left to have their way."""
+        self._rewrites.clear()
+        self._known()
 
     def _begin(self) -> None:
         self._applier = Applier(self._client, manager=STATUS_MANAGER, lead=self._lead)

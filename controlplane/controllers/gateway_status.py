@@ -5,7 +5,6 @@ its addresses are what makes a waypoint exist for everybody else
 (docs/protocol/gateway-status.md GS-3 to GS-9).
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
@@ -26,7 +25,7 @@ from controlplane.controllers.gateway_conditions import (
 )
 from controlplane.controllers.gateway_hosts import GatewayHosts
 from controlplane.controllers.gateway_patches import GATEWAY_API, gateway_patch, with_addresses_of
-from controlplane.controllers.live_objects import Live, LiveObjects, while_leading
+from controlplane.controllers.live_objects import Live, LiveObjects, while_leading, working
 from controlplane.controllers.queue import Trouble, WorkQueue
 from controlplane.controllers.waypoint_identity import waypoint_identity
 from controlplane.controllers.waypoint_objects import is_known_version
@@ -119,15 +118,20 @@ class GatewayStatus:
     async def _lead_on(self) -> None:
         self._begin()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._live.run())
-                group.create_task(self._queue.run())
-                while True:
-                    await self._clock.sleep(self._pace.resync)
-                    self._rewrites.clear()
-                    self._queue_all()
+            await working(
+                self._live.run(),
+                self._queue.run(),
+                clock=self._clock,
+                every=self._pace.resync,
+                again=self._go_over,
+            )
         finally:
             self._begin()
+
+    def _go_over(self) -> None:
+        """Look at everything again, also where others were left to have their way."""
+        self._rewrites.clear()
+        self._queue_all()
 
     def _begin(self) -> None:
         self._is_leading = False

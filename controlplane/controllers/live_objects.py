@@ -159,6 +159,18 @@ async def while_leading(
         await clock.sleep(look)
 
 
+async def working(
+    *works: Coroutine[Any, Any, None], clock: Clock, every: float, again: Callable[[], None]
+) -> None:
+    """Run ``works`` side by side until cancelled, and call ``again`` ``every`` seconds."""
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)
+        while True:
+            await clock.sleep(every)
+            again()
+
+
 def _object_in(text: msgspec.Raw) -> Live | None:
     """Return the object, None for what cannot be one."""
     try:

@@ -5,7 +5,6 @@ Only the leader writes, differences only, one Gateway at a time. What a Gateway 
 (docs/protocol/waypoint-deployment.md WO-30 to WO-38).
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from msgspec.structs import replace
 from controlplane.clock import Clock
 from controlplane.cluster.apply import Applied, Lead, Outcome
 from controlplane.cluster.client import ClusterClient
-from controlplane.controllers.live_objects import while_leading
+from controlplane.controllers.live_objects import while_leading, working
 from controlplane.controllers.queue import Trouble, WorkQueue
 from controlplane.controllers.waypoint_belongings import (
     Noticed,
@@ -139,16 +138,21 @@ class WaypointDeployment:
     async def _lead_on(self) -> None:
         self._begin()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._belongings.run())
-                group.create_task(self._parameters.run())
-                group.create_task(self._queue.run())
-                while True:
-                    await self._clock.sleep(self._pace.resync)
-                    self._rewrites.clear()
-                    self._queue_all()
+            await working(
+                self._belongings.run(),
+                self._parameters.run(),
+                self._queue.run(),
+                clock=self._clock,
+                every=self._pace.resync,
+                again=self._go_over,
+            )
         finally:
             self._begin()
+
+    def _go_over(self) -> None:
+        """Look at everything again, also where others were left to have their way."""
+        self._rewrites.clear()
+        self._queue_all()
 
     def _begin(self) -> None:
         """Know nothing: what was known in another lead may have changed meanwhile."""

@@ -367,12 +367,17 @@ async def test_what_is_read_and_led_is_measured(api: KubernetesApi, tmp_path: Pa
             "spec: {clusterIP: 10.0.0.2, ports: [{port: 80}]}\n",
         )
         await until(lambda: len(root_maps(api)) == 3)
-
-        await asyncio.sleep(1.2)  # gauges are set every second
+        value = process.metrics.registry.get_sample_value
+        pods = {"kind": "Pod", "state": "current"}
+        await until(
+            lambda: (
+                (value("istiod_lite_may_write"), value("istiod_lite_watch_state", pods))
+                == (1.0, 1.0)
+            )
+        )
         async with httpx.AsyncClient() as client:
             found = (await client.get(f"http://127.0.0.1:{process.admin_port}/metrics")).text
         assert "istiod_lite_may_write 1.0" in found
-        assert 'istiod_lite_watch_state{kind="Pod",state="current"} 1.0' in found
         assert 'istiod_lite_watch_state{kind="Gateway",state="absent"} 1.0' in found
         assert 'istiod_lite_watch_objects{kind="Pod"} 2.0' in found
         assert 'istiod_lite_watch_lag_seconds_count{kind="Service"} 1.0' in found
