@@ -51,7 +51,7 @@ def build_pipeline(settings: MeshSettings, *, shuffle: int | None = None) -> Pip
     found = graph.input("found problems", FoundProblems, key=lambda value: value.file)
     world = build_world(graph, inputs, settings)
     encoded = build_encoded(graph, world)
-    waypoints = build_encoded_waypoints(graph, world.traffic)
+    waypoints = build_encoded_waypoints(graph, world)
     return Pipeline(
         graph=graph,
         inputs=inputs,

@@ -14,7 +14,8 @@ from controlplane.model.names import Name
 from controlplane.model.resident import Resident
 from controlplane.pipeline.encoding import Encoded, EncodedPolicy
 from controlplane.pipeline.refusals import Sent
-from controlplane.pipeline.waypoint_encoding import EncodedWaypoints, WaypointResource
+from controlplane.pipeline.waypoint_encoding import EncodedWaypoints
+from controlplane.pipeline.waypoint_resources import WaypointResource
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
 from controlplane.snapshots.scope import (

@@ -99,7 +99,7 @@ class Mesh:
             ),
         )
         self.encoded: Encoded = build_encoded(graph, self.world)
-        self.waypoints = build_encoded_waypoints(graph, self.world.traffic)
+        self.waypoints = build_encoded_waypoints(graph, self.world)
 
     def put(self, *values: Workload | Service | Authorization | tuple[str, Name]) -> None:
         with self.graph.transaction():

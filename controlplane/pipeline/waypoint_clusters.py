@@ -1,0 +1,81 @@
+"""Clusters of waypoints: what each serves comes in, its own and those of services go out.
+
+docs/protocol/waypoint-config.md WC-10, WC-13.
+"""
+
+from functools import partial
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.cluster import (
+    encode_connect_originate_cluster,
+    encode_encapsulate_cluster,
+    encode_main_internal_cluster,
+    encode_service_cluster,
+)
+from controlplane.encode.waypoint_names import (
+    CONNECT_ORIGINATE,
+    ENCAPSULATE,
+    MAIN_INTERNAL,
+    service_name,
+)
+from controlplane.mesh.waypoint_endpoints import EndpointsKey
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.world import World
+from controlplane.model.waypoint_traffic import ServedService, WaypointFrame
+from controlplane.pipeline.refusals import Sent, attempt
+from controlplane.pipeline.waypoint_resources import Resources, WaypointResource, gateway_of
+
+
+def build_waypoint_clusters(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[WaypointResource, Sent]:
+    """Declare the clusters of every waypoint on ``graph``."""
+    return graph.union(
+        "clusters of waypoints",
+        _fixed_clusters(graph, world),
+        _service_clusters(graph, world, sendable),
+    )
+
+
+def _fixed_clusters(graph: Graph, world: World) -> Collection[WaypointResource, Sent]:
+    main, onward = encode_main_internal_cluster(), encode_encapsulate_cluster()
+
+    def rule(fetch: Fetch, frame: WaypointFrame) -> Resources:
+        waypoint = frame.waypoint
+        found: dict[WaypointResource, Sent] = {
+            WaypointResource(waypoint, MAIN_INTERNAL): main,
+            WaypointResource(waypoint, CONNECT_ORIGINATE): attempt(
+                gateway_of(waypoint), lambda: encode_connect_originate_cluster(frame)
+            ),
+        }
+        if fetch.one(world.traffic.direct, waypoint) is not None:
+            found[WaypointResource(waypoint, ENCAPSULATE)] = onward
+        return found
+
+    return graph.derive_many("fixed clusters of waypoints", world.traffic.frames, rule)
+
+
+def _service_clusters(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[WaypointResource, Sent]:
+    # Narrow on purpose: the clusters of services that are discovered do not hear of their pods.
+    looked_up = graph.derive(
+        "endpoints that waypoints look up",
+        world.traffic.endpoints,
+        lambda _, value: value if value.are_looked_up else None,
+    )
+
+    def rule(fetch: Fetch, service: ServedService) -> Resources:
+        found: dict[WaypointResource, Sent] = {}
+        for port in service.ports:
+            key = EndpointsKey(service.waypoint, service.hostname, port.number)
+            endpoints = fetch.one(looked_up, key)
+            for layer in port.layers:
+                name = service_name(port.number, layer, service.hostname)
+                found[WaypointResource(service.waypoint, name)] = attempt(
+                    service.owner,
+                    partial(encode_service_cluster, service, port, layer, endpoints),
+                )
+        return found
+
+    return graph.derive_many("clusters of served services", sendable, rule)

@@ -1,0 +1,41 @@
+"""Endpoints of waypoints: where each service port lands comes in, what is discovered goes out.
+
+docs/protocol/waypoint-config.md WC-10, WC-13, WC-24.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.endpoint import encode_endpoints
+from controlplane.encode.waypoint_names import service_name
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.world import World
+from controlplane.model.waypoint_traffic import ServedService, ServiceEndpoints
+from controlplane.pipeline.refusals import Sent, attempt
+from controlplane.pipeline.waypoint_resources import Resources, WaypointResource
+
+
+def build_discovered_endpoints(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[WaypointResource, Sent]:
+    """Declare the endpoints of every waypoint on ``graph``."""
+
+    def rule(fetch: Fetch, value: ServiceEndpoints) -> Resources:
+        service = fetch.one(sendable, WaypointHost(value.waypoint, value.hostname))
+        return {} if service is None else _endpoints(value)
+
+    return graph.derive_many("encoded endpoints of waypoints", world.traffic.endpoints, rule)
+
+
+def _endpoints(value: ServiceEndpoints) -> Resources:
+    if value.are_looked_up:
+        return {}
+    return dict(_endpoints_by_layer(value))
+
+
+def _endpoints_by_layer(value: ServiceEndpoints) -> Iterator[tuple[WaypointResource, Sent]]:
+    for layer in value.port.layers:
+        name = service_name(value.port.number, layer, value.hostname)
+        sent = attempt(value.owner, partial(encode_endpoints, value, layer))
+        yield WaypointResource(value.waypoint, name), sent

@@ -1,0 +1,31 @@
+"""Resources of waypoints on their way: by whom and by what name they are known, or refused."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from controlplane.encode.filter_chain import Chain
+from controlplane.model.names import Name, ObjectReference
+from controlplane.model.waypoint_traffic import ServedService
+from controlplane.pipeline.refusals import Sent
+
+
+class WaypointResource(NamedTuple):
+    """A resource of one waypoint; its type is that of the collection."""
+
+    waypoint: Name
+    name: str
+
+
+class Chained(NamedTuple):
+    """A service and its filter chains, ready to be part of a listener."""
+
+    service: ServedService
+    chains: tuple[Chain, ...]
+
+
+Resources = Mapping[WaypointResource, Sent]
+
+
+def gateway_of(waypoint: Name) -> ObjectReference:
+    """Return the object that declares a waypoint."""
+    return ObjectReference("Gateway", *waypoint)
