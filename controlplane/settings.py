@@ -159,6 +159,11 @@ class Settings(BaseSettings):
     service_range: str = Field(
         default="10.96.0.0/12", description="Addresses of expanded services."
     )
+    waypoints_listen_on_pods: bool = Field(
+        default=False,
+        description="Waypoints listen on the address of their one pod alone, not on every address:"
+        " for pods that share a machine.",
+    )
 
     trust_domain: str | None = Field(
         default=None,

@@ -50,9 +50,10 @@ class Bootstrap:
     """What the files say; the id of the node is given on the command line, pod by pod.
 
     ``workload`` is the name of the Deployment. ``discovery_host`` is the name the serving
-    certificate must have. ``listen_address`` is where health and metrics are served. The
-    directories are where the files themselves, the root ``root-cert.pem`` and the token
-    ``istio-token`` are mounted.
+    certificate must have, ``discovery_address`` where it is connected to, "" for that name.
+    ``listen_address`` is where health and metrics are served, ``admin_address`` where the admin
+    side is, which is for nobody but who may do anything with it. The directories are where the
+    files themselves, the root ``root-cert.pem`` and the token ``istio-token`` are mounted.
     """
 
     gateway: Name
@@ -60,9 +61,11 @@ class Bootstrap:
     service_account: str
     discovery_host: str
     discovery_port: int = 15012
+    discovery_address: str = ""
     cluster_id: str = ""
     network: str = ""
     listen_address: str = "0.0.0.0"  # noqa: S104 - kubelet and Prometheus come to the pod's address
+    admin_address: str = "127.0.0.1"
     directory: str = "/etc/waypoint"
     root_directory: str = "/var/run/secrets/istio"
     token_directory: str = "/var/run/secrets/tokens"  # noqa: S105 - a directory
@@ -82,7 +85,7 @@ def bootstrap_files(bootstrap: Bootstrap) -> dict[str, str]:
 def _bootstrap(bootstrap: Bootstrap) -> dict[str, Any]:
     return {
         "node": {"metadata": _node_metadata(bootstrap)},
-        "admin": {"address": _socket("127.0.0.1", ADMIN_PORT)},
+        "admin": {"address": _socket(bootstrap.admin_address, ADMIN_PORT)},
         "bootstrap_extensions": [
             _extension(
                 "envoy.bootstrap.internal_listener",
@@ -94,7 +97,7 @@ def _bootstrap(bootstrap: Bootstrap) -> dict[str, Any]:
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_KEPT_STATS)}}},
         "dynamic_resources": _dynamic_resources(bootstrap),
         "static_resources": {
-            "clusters": [_admin_cluster(), _discovery_cluster(bootstrap)],
+            "clusters": [_admin_cluster(bootstrap), _discovery_cluster(bootstrap)],
             "listeners": [
                 _listener(
                     "status",
@@ -159,22 +162,23 @@ def _dynamic_resources(bootstrap: Bootstrap) -> dict[str, Any]:
     }
 
 
-def _admin_cluster() -> dict[str, Any]:
+def _admin_cluster(bootstrap: Bootstrap) -> dict[str, Any]:
     return {
         "name": "admin",
         "type": "STATIC",
-        "load_assignment": _endpoint("admin", "127.0.0.1", ADMIN_PORT),
+        "load_assignment": _endpoint("admin", bootstrap.admin_address, ADMIN_PORT),
     }
 
 
 def _discovery_cluster(bootstrap: Bootstrap) -> dict[str, Any]:
     host = bootstrap.discovery_host
+    address = bootstrap.discovery_address or host
     return {
         "name": "xds-grpc",
         "type": "STRICT_DNS",
         "connect_timeout": "5s",
         "dns_lookup_family": "V4_PREFERRED",
-        "load_assignment": _endpoint("xds-grpc", host, bootstrap.discovery_port),
+        "load_assignment": _endpoint("xds-grpc", address, bootstrap.discovery_port),
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 300}},
         "circuit_breakers": {
             "thresholds": [

@@ -36,6 +36,7 @@ from controlplane.encode.waypoint_names import (
     CONNECT_TERMINATE,
     MAIN_INTERNAL,
 )
+from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService, WaypointFrame
 
 _FILTER_CHAINS: Final = b"\x1a"
@@ -171,6 +172,8 @@ def _original_destination() -> Any:
 
 
 def _listen_addresses(frame: WaypointFrame) -> list[str]:
+    if frame.listen_addresses:
+        return [text_from_address(address) for address in frame.listen_addresses]
     families = ((frame.has_ipv4, _ALL_IPV4), (frame.has_ipv6, _ALL_IPV6))
     return [address for is_there, address in families if is_there]
 

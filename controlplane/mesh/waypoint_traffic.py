@@ -37,7 +37,9 @@ def build_waypoint_traffic(
     graph: Graph, parts: Parts, workloads: Collection[str, Workload]
 ) -> WaypointTraffic:
     """Declare what every waypoint serves on ``graph``; ``workloads`` are those of the mesh."""
-    frames = build_waypoint_frames(graph, parts.membership, parts.waypoints, parts.manifests.pods)
+    frames = build_waypoint_frames(
+        graph, parts.membership, parts.waypoints, parts.manifests.pods, parts.settings
+    )
     services = build_waypoint_services(graph, parts.services, parts.waypoints)
     return WaypointTraffic(
         frames=frames,

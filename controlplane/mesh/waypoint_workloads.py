@@ -4,11 +4,13 @@ Waypoints, their pods and the workloads bound to them come in, one ``WaypointFra
 one ``DirectWorkloads`` per waypoint go out. docs/protocol/waypoint-config.md WC-1, WC-3, WC-8.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Pod
 from controlplane.mesh.namespaces import Membership
+from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_gateways import NotWaypoint, gateway_name
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
@@ -29,9 +31,14 @@ class Family(NamedTuple):
 
 
 def build_waypoint_frames(
-    graph: Graph, membership: Membership, waypoints: Waypoints, pods: Collection[Name, Pod]
+    graph: Graph,
+    membership: Membership,
+    waypoints: Waypoints,
+    pods: Collection[Name, Pod],
+    settings: MeshSettings,
 ) -> Collection[Name, WaypointFrame]:
     """Declare the frame of every waypoint, ready or not, on ``graph``."""
+    instances = pods.index("addresses of waypoints by gateway", _instance_of)
     families = graph.distinct(
         "address families of waypoints", pods.index("pods of waypoints by family", _families)
     )
@@ -48,6 +55,9 @@ def build_waypoint_frames(
             # Before its first pod has an address nobody knows, and nobody listens.
             has_ipv4=has_ipv4 or not has_ipv6,
             has_ipv6=has_ipv6,
+            listen_addresses=(
+                _addresses(fetch.where(instances, key)) if settings.waypoints_listen_on_pods else ()
+            ),
         )
 
     return graph.derive("frames of waypoints", waypoints.expected, rule)
@@ -67,6 +77,16 @@ def build_direct_workloads(
         return DirectWorkloads(waypoint=frame.waypoint, addresses=tuple(sorted(addresses)))
 
     return graph.derive("direct workloads of waypoints", frames, rule)
+
+
+def _instance_of(pod: Pod) -> tuple[Name, ...]:
+    key = gateway_name(pod.metadata.labels, pod.metadata.namespace)
+    return () if key is None else (key,)
+
+
+def _addresses(pods: Iterable[Pod]) -> tuple[bytes, ...]:
+    packed = (address_from_text(text) for pod in pods for text in pod.ips)
+    return tuple(sorted({address for address in packed if address is not None}))
 
 
 def _families(pod: Pod) -> tuple[Family, ...]:

@@ -147,10 +147,11 @@ def test_nothing_else_than_connect_has_a_route() -> None:
         ({}, [ALL]),
         ({"has_ipv6": True}, [ALL, "::"]),
         ({"has_ipv4": False, "has_ipv6": True}, ["::"]),
+        ({"listen_addresses": (bytes([127, 64, 0, 9]),)}, ["127.64.0.9"]),
     ],
 )
 def test_it_listens_on_the_families_of_its_pods(
-    families: dict[str, bool], addresses: list[str]
+    families: dict[str, Any], addresses: list[str]
 ) -> None:
     listener = _terminate(**families)
     more = [each["address"] for each in listener.get("additional_addresses", [])]

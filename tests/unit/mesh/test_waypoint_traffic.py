@@ -9,6 +9,7 @@ from controlplane.manifests.core import Pod, Service
 from controlplane.manifests.gateway import AllowedNamespaces, Listener
 from controlplane.manifests.istio import ServiceEntryPort, WorkloadSpec
 from controlplane.manifests.mesh_config import MeshConfig
+from controlplane.mesh.settings import MeshSettings
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.waypoint_traffic import Endpoint, Resolution, ServedService
 from controlplane.model.workload import Locality
@@ -107,6 +108,20 @@ def test_a_family_without_a_pod_is_not_listened_on() -> None:
     frame = mesh.world.traffic.frames.get(WAYPOINT)
     assert frame is not None
     assert (frame.has_ipv4, frame.has_ipv6) == (True, True)
+
+
+@pytest.mark.proves("WC-8")
+def test_pods_that_share_a_machine_are_listened_on_alone() -> None:
+    gateway = {"gateway.networking.k8s.io/gateway-name": "waypoint"}
+    mesh = Mesh(MeshSettings(waypoints_listen_on_pods=True))
+    mesh.apply([a_waypoint("waypoint", "shop"), a_pod("a", "shop", ips=["127.64.0.1"])])
+    frame = mesh.world.traffic.frames.get(WAYPOINT)
+    assert frame is not None
+    assert frame.listen_addresses == ()
+    mesh.apply([a_pod("w", "shop", labels=gateway, ips=["127.64.0.9"])])
+    frame = mesh.world.traffic.frames.get(WAYPOINT)
+    assert frame is not None
+    assert frame.listen_addresses == (bytes([127, 64, 0, 9]),)
 
 
 @pytest.mark.proves("WC-2")
