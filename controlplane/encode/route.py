@@ -7,57 +7,56 @@ connections that are open. docs/protocol/waypoint-config.md WC-31, WC-33, WC-34.
 from typing import Any, Final
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 
 from controlplane.encode.envelope import ROUTE_TYPE, resource
 from controlplane.encode.errors import EncodeError
+from controlplane.encode.override import Overrides
 from controlplane.encode.resource import Resource
 from controlplane.encode.typed import encoded, packed, seconds
-from controlplane.encode.waypoint_names import (
-    ENCAPSULATE,
-    RBAC_ALLOW,
-    direct_name,
-    service_name,
-)
+from controlplane.encode.waypoint_names import ENCAPSULATE, direct_name, service_name
 from controlplane.model.waypoint_traffic import Layer, ServedPort, ServedService
 
 _RETRY_ON: Final = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _MOST_DIRECT_RESPONSE: Final = 1 << 20
 
 
-def encode_service_routes(service: ServedService, port: ServedPort) -> Resource:
+def encode_service_routes(
+    service: ServedService, port: ServedPort, overrides: Overrides
+) -> Resource:
     """Return the routes of one HTTP port of ``service``: everything goes to the service.
 
-    Raises EncodeError for values an Envoy would reject.
+    ``overrides`` are its policies; without any nobody is let in. Raises EncodeError for values an
+    Envoy would reject.
     """
     name = service_name(port.number, Layer.HTTP, service.hostname)
     try:
-        return _resource(name, f"inbound|http|{port.number}", name)
+        return _resource(name, f"inbound|http|{port.number}", name, overrides)
     except (ValueError, TypeError) as error:
         raise EncodeError(name, str(error)) from error
 
 
-def encode_direct_routes() -> Resource:
+def encode_direct_routes(overrides: Overrides) -> Resource:
     """Return the routes of workloads reached by address: everything goes where it was sent."""
-    return _resource(direct_name(Layer.HTTP), "direct", ENCAPSULATE)
+    return _resource(direct_name(Layer.HTTP), "direct", ENCAPSULATE, overrides)
 
 
-def _resource(name: str, host: str, cluster: str) -> Resource:
+def _resource(name: str, host: str, cluster: str, overrides: Overrides) -> Resource:
     message = route_pb2.RouteConfiguration(
         name=name,
         max_direct_response_body_size_bytes={"value": _MOST_DIRECT_RESPONSE},
-        virtual_hosts=[_virtual_host(host, [_default_route(cluster)])],
+        virtual_hosts=[_virtual_host(host, [_default_route(cluster)], overrides)],
     )
     return resource(name, encoded(message), ROUTE_TYPE)
 
 
-def _virtual_host(name: str, routes: list[Any]) -> Any:
+def _virtual_host(name: str, routes: list[Any], overrides: Overrides) -> Any:
     message = route_components_pb2.VirtualHost(
         name=name, domains=["*"], routes=[*routes, _unrouted()]
     )
     # The chain denies everything by itself: what nobody restricts is opened here, by name.
-    message.typed_per_filter_config[RBAC_ALLOW].CopyFrom(packed(rbac_pb2.RBACPerRoute()))
+    for override in overrides:
+        message.typed_per_filter_config[override.name].ParseFromString(override.message)
     return message
 
 

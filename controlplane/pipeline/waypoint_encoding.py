@@ -6,6 +6,7 @@ catalog. docs/protocol/waypoint-config.md WC-10 to WC-13.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from controlplane.dataflow import Collection, Graph
 from controlplane.encode.envelope import (
@@ -25,6 +26,7 @@ from controlplane.pipeline.waypoint_listeners import (
     build_sendable,
     build_waypoint_listeners,
 )
+from controlplane.pipeline.waypoint_policies import build_encoded_policies
 from controlplane.pipeline.waypoint_resources import WaypointResource
 from controlplane.pipeline.waypoint_routes import build_waypoint_routes
 
@@ -53,21 +55,25 @@ def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
     """Declare the resources of every waypoint on ``graph``."""
     chained = build_chains(graph, world)
     sendable = build_sendable(graph, chained)
+    policies = build_encoded_policies(graph, world, sendable)
     encoded = {
         "clusters": build_waypoint_clusters(graph, world, sendable),
         "endpoints": build_discovered_endpoints(graph, world, sendable),
         "listeners": build_waypoint_listeners(graph, world, chained),
-        "routes": build_waypoint_routes(graph, world, sendable),
+        "routes": build_waypoint_routes(graph, world, sendable, policies),
+    }
+    attempted: dict[str, Collection[Any, Any]] = {
+        **encoded,
+        "chains": chained,
+        "policies of services": policies.by_service,
+        "policies of workloads": policies.by_waypoint,
     }
     refused = [
         graph.distinct(
             f"refused {name} of waypoints", collection.index(f"refused {name}", refusals)
         )
-        for name, collection in encoded.items()
+        for name, collection in attempted.items()
     ]
-    refused.append(
-        graph.distinct("refused chains of waypoints", chained.index("refused chains", refusals))
-    )
     return EncodedWaypoints(
         **encoded,
         problems=graph.derive_many(

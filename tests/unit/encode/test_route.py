@@ -5,17 +5,19 @@ import pytest
 from controlplane.encode.document import envoy_json
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_chain import direct_chains, encode_service_chains
+from controlplane.encode.override import encode_overrides
 from controlplane.encode.route import encode_direct_routes, encode_service_routes
 from controlplane.model.names import ServiceName
 from tests.support.waypoint_traffic import HTTP, SNIFFED, TCP, a_served_service
 from tests.unit.encode.test_listener import main_internal
 
 NAME = "inbound-vip|80|http|web.shop.svc.cluster.local"
+OPEN = encode_overrides(())
 POLICIES = ["rbac-custom", "rbac-audit", "rbac-deny", "rbac-allow"]
 
 
 def _virtual_host() -> dict[str, Any]:
-    configuration = envoy_json(encode_service_routes(a_served_service(), HTTP))
+    configuration = envoy_json(encode_service_routes(a_served_service(), HTTP, OPEN))
     assert configuration["name"] == NAME
     (host,) = configuration["virtual_hosts"]
     found: dict[str, Any] = host
@@ -136,7 +138,7 @@ def test_a_layer_that_a_port_does_not_have_has_no_name() -> None:
 
 
 def test_workloads_reached_by_address_go_where_they_were_sent() -> None:
-    configuration = envoy_json(encode_direct_routes())
+    configuration = envoy_json(encode_direct_routes(OPEN))
     assert configuration["name"] == "direct-http"
     (host,) = configuration["virtual_hosts"]
     assert host["routes"][0]["route"]["cluster"] == "encap"
@@ -145,4 +147,4 @@ def test_workloads_reached_by_address_go_where_they_were_sent() -> None:
 
 def test_a_name_that_is_no_unicode_is_refused() -> None:
     with pytest.raises(EncodeError):
-        encode_service_routes(a_served_service(service=ServiceName("shop", "\ud800")), HTTP)
+        encode_service_routes(a_served_service(service=ServiceName("shop", "\ud800")), HTTP, OPEN)

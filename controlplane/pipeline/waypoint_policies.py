@@ -1,0 +1,74 @@
+"""Policies of waypoints on their way: what applies comes in, what routes are told goes out.
+
+docs/protocol/http-policies.md HP-2, HP-15, HP-16; docs/protocol/waypoint-config.md WC-31, WC-50.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.errors import EncodeError
+from controlplane.encode.override import Overrides, encode_overrides
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.world import World
+from controlplane.model.names import Name, ObjectReference
+from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
+from controlplane.pipeline.refusals import Refusal
+from controlplane.pipeline.waypoint_resources import gateway_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedPolicies:
+    """What the routes of every service, and those of workloads reached by address, say.
+
+    Where there is no entry, or a refusal, nothing is known to be allowed.
+    """
+
+    by_service: Collection[WaypointHost, Overrides | Refusal]
+    by_waypoint: Collection[Name, Overrides | Refusal]
+
+    def of_service(self, fetch: Fetch, host: WaypointHost) -> Overrides:
+        """Return what the routes of ``host`` say; without anything they let nobody in."""
+        found = fetch.one(self.by_service, host)
+        return () if found is None or isinstance(found, Refusal) else found
+
+    def of_waypoint(self, fetch: Fetch, waypoint: Name) -> Overrides:
+        """Return what the routes of workloads reached by address say."""
+        found = fetch.one(self.by_waypoint, waypoint)
+        return () if found is None or isinstance(found, Refusal) else found
+
+
+def build_encoded_policies(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> EncodedPolicies:
+    """Declare what routes say about policies on ``graph``."""
+
+    def of_service(fetch: Fetch, service: ServedService) -> Overrides | Refusal | None:
+        key = WaypointHost(service.waypoint, service.hostname)
+        policies = fetch.one(world.http_policies.by_service, key)
+        if policies is None:
+            return None
+        return _attempt(service.owner, lambda: encode_overrides(policies))
+
+    def of_waypoint(fetch: Fetch, direct: DirectWorkloads) -> Overrides | Refusal | None:
+        policies = fetch.one(world.http_policies.by_waypoint, direct.waypoint)
+        if policies is None:
+            return None
+        return _attempt(gateway_of(direct.waypoint), lambda: encode_overrides(policies))
+
+    return EncodedPolicies(
+        by_service=graph.derive("policies in routes of services", sendable, of_service),
+        by_waypoint=graph.derive(
+            "policies in routes of workloads", world.traffic.direct, of_waypoint
+        ),
+    )
+
+
+def _attempt(owner: ObjectReference, encode: Callable[[], T]) -> T | Refusal:
+    try:
+        return encode()
+    except EncodeError as error:
+        return Refusal(owner, f"policy {error.name}", error.reason)
