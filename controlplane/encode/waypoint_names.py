@@ -33,6 +33,11 @@ def service_name(port: int, layer: Layer, hostname: str) -> str:
     return f"inbound-vip|{port}|{layer}|{hostname}"
 
 
+def outbound_name(port: int, layer: Layer, hostname: str) -> str:
+    """Return the name of the cluster and endpoints of a service that is only sent to."""
+    return f"outbound|{port}|{layer}|{hostname}"
+
+
 def direct_name(layer: Layer) -> str:
     """Return the name of the chain and routes of workloads that are reached by address."""
     return f"direct-{layer}"

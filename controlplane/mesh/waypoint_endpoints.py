@@ -35,38 +35,55 @@ class EndpointsKey(NamedTuple):
     port: int
 
 
+def index_members(workloads: Collection[str, Workload]) -> Index[ServiceName, str, Workload]:
+    """Return the workloads by the services they are part of."""
+    return workloads.index(
+        "workloads by service", lambda workload: [name for name, _ in workload.services]
+    )
+
+
 def build_waypoint_endpoints(
     graph: Graph,
     served: Collection[WaypointHost, ServedService],
-    workloads: Collection[str, Workload],
+    members: Index[ServiceName, str, Workload],
     networks: Networks,
 ) -> Collection[EndpointsKey, ServiceEndpoints]:
     """Declare the endpoints on ``graph``."""
-    by_service: Index[ServiceName, str, Workload] = workloads.index(
-        "workloads by service", lambda workload: [name for name, _ in workload.services]
-    )
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, ServiceEndpoints]:
         if service.resolution is Resolution.ORIGINAL_DESTINATION:
             return {}
-        network = networks.local(fetch)
-        members = [
-            workload
-            for workload in fetch.where(by_service, service.service)
-            if workload.network == network
-        ]
         return {
-            EndpointsKey(service.waypoint, service.hostname, port.number): ServiceEndpoints(
-                waypoint=service.waypoint,
-                owner=service.owner,
-                hostname=service.hostname,
-                port=port,
-                endpoints=service_endpoints(service.service, port, members),
+            EndpointsKey(service.waypoint, service.hostname, port.number): port_endpoints(
+                fetch, service, port, members, networks
             )
             for port in service.ports
         }
 
     return graph.derive_many("endpoints of waypoints", served, rule)
+
+
+def port_endpoints(
+    fetch: Fetch,
+    service: ServedService,
+    port: ServedPort,
+    members: Index[ServiceName, str, Workload],
+    networks: Networks,
+) -> ServiceEndpoints:
+    """Return the endpoints of one port of ``service``, for the waypoint it names."""
+    network = networks.local(fetch)
+    reached = [
+        workload
+        for workload in fetch.where(members, service.service)
+        if workload.network == network
+    ]
+    return ServiceEndpoints(
+        waypoint=service.waypoint,
+        owner=service.owner,
+        hostname=service.hostname,
+        port=port,
+        endpoints=service_endpoints(service.service, port, reached),
+    )
 
 
 def service_endpoints(

@@ -5,13 +5,13 @@
 
 from dataclasses import dataclass
 
-from controlplane.dataflow import Collection, Graph
+from controlplane.dataflow import Collection, Graph, Index
 from controlplane.mesh.parts import Parts
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey, build_waypoint_endpoints
 from controlplane.mesh.waypoint_services import WaypointHost, build_waypoint_services
 from controlplane.mesh.waypoint_workloads import build_direct_workloads, build_waypoint_frames
-from controlplane.model.names import Name
+from controlplane.model.names import Name, ServiceName
 from controlplane.model.problem import Problem
 from controlplane.model.waypoint_traffic import (
     DirectWorkloads,
@@ -34,9 +34,15 @@ class WaypointTraffic:
 
 
 def build_waypoint_traffic(
-    graph: Graph, parts: Parts, workloads: Collection[str, Workload]
+    graph: Graph,
+    parts: Parts,
+    workloads: Collection[str, Workload],
+    members: Index[ServiceName, str, Workload],
 ) -> WaypointTraffic:
-    """Declare what every waypoint serves on ``graph``; ``workloads`` are those of the mesh."""
+    """Declare what every waypoint serves on ``graph``.
+
+    ``workloads`` are those of the mesh, ``members`` the same by service.
+    """
     frames = build_waypoint_frames(
         graph, parts.membership, parts.waypoints, parts.manifests.pods, parts.settings
     )
@@ -44,7 +50,7 @@ def build_waypoint_traffic(
     return WaypointTraffic(
         frames=frames,
         services=services.served,
-        endpoints=build_waypoint_endpoints(graph, services.served, workloads, parts.networks),
+        endpoints=build_waypoint_endpoints(graph, services.served, members, parts.networks),
         direct=build_direct_workloads(graph, frames, workloads),
         problems=services.problems,
     )

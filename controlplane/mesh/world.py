@@ -36,6 +36,7 @@ from controlplane.mesh.services import build_service_candidates, build_service_p
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.traffic_distribution import build_namespace_distributions
 from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
+from controlplane.mesh.waypoint_endpoints import index_members
 from controlplane.mesh.waypoint_traffic import WaypointTraffic, build_waypoint_traffic
 from controlplane.mesh.waypoints import build_waypoints
 from controlplane.mesh.workload_entries import build_workload_entries
@@ -105,7 +106,8 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         build_slice_workloads(graph, parts),
         networks.workloads,
     )
-    traffic = build_waypoint_traffic(graph, parts, workloads)
+    members = index_members(workloads)
+    traffic = build_waypoint_traffic(graph, parts, workloads, members)
     http_policies = build_http_policies(
         graph, membership, policies.root_namespace, waypoints, traffic.services
     )
