@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.manifests import (
+    read_connections,
     read_core,
     read_gateway,
     read_istio,
     read_policies,
+    read_tokens,
+    read_traffic_rules,
 )
 from controlplane.manifests.metadata import Manifest, Metadata
 from controlplane.manifests.read_metadata import RawObject
@@ -34,6 +37,9 @@ _V1: Final = ("v1",)
 _APPS: Final = ("v1", "v1beta2", "v1beta1")
 _GATEWAY: Final = "gateway.networking.k8s.io"
 _GATEWAY_VERSIONS: Final = ("v1", "v1beta1", "v1alpha2")
+_TCP_VERSIONS: Final = ("v1", "v1alpha2")
+_TLS_VERSIONS: Final = ("v1", "v1alpha3", "v1alpha2")
+_BACKEND_VERSIONS: Final = ("v1", "v1alpha3")
 _NETWORKING: Final = "networking.istio.io"
 _NETWORKING_VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")
 SECURITY: Final = "security.istio.io"
@@ -66,17 +72,29 @@ _ROWS: Final = (
          read=read_gateway.read_http_route),
     Kind(group=_GATEWAY, kind="GRPCRoute", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawRoute,
          read=read_gateway.read_grpc_route),
+    Kind(group=_GATEWAY, kind="TCPRoute", versions=_TCP_VERSIONS,
+         raw=read_connections.RawConnectionRoute, read=read_connections.read_tcp_route),
+    Kind(group=_GATEWAY, kind="TLSRoute", versions=_TLS_VERSIONS,
+         raw=read_connections.RawConnectionRoute, read=read_connections.read_tls_route),
+    Kind(group=_GATEWAY, kind="BackendTLSPolicy", versions=_BACKEND_VERSIONS,
+         raw=read_connections.RawBackendTLSPolicy,
+         read=read_connections.read_backend_tls_policy),
     Kind(group=_NETWORKING, kind="ServiceEntry", versions=_NETWORKING_VERSIONS,
          raw=read_istio.RawServiceEntry, read=read_istio.read_service_entry),
     Kind(group=_NETWORKING, kind="WorkloadEntry", versions=_NETWORKING_VERSIONS,
          raw=read_istio.RawWorkloadEntry, read=read_istio.read_workload_entry),
+    Kind(group=_NETWORKING, kind="VirtualService", versions=_NETWORKING_VERSIONS,
+         raw=read_traffic_rules.RawVirtualService, read=read_traffic_rules.read_virtual_service),
+    Kind(group=_NETWORKING, kind="DestinationRule", versions=_NETWORKING_VERSIONS,
+         raw=read_traffic_rules.RawDestinationRule,
+         read=read_traffic_rules.read_destination_rule),
     Kind(group=SECURITY, kind="AuthorizationPolicy", versions=_SECURITY_VERSIONS,
          raw=read_policies.RawAuthorizationPolicy, read=read_policies.read_authorization_policy),
     Kind(group=SECURITY, kind="PeerAuthentication", versions=_SECURITY_VERSIONS,
          raw=read_policies.RawPeerAuthentication, read=read_policies.read_peer_authentication),
     Kind(group=SECURITY, kind="RequestAuthentication", versions=_SECURITY_VERSIONS,
-         raw=read_policies.RawRequestAuthentication,
-         read=read_policies.read_request_authentication),
+         raw=read_tokens.RawRequestAuthentication,
+         read=read_tokens.read_request_authentication),
 )  # fmt: skip
 
 KINDS: Final = {(row.group, row.kind): row for row in _ROWS}

@@ -7,9 +7,11 @@ directly. What nobody reads gives None.
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from controlplane.manifests.core import ConfigMap
 from controlplane.manifests.documents import Limits, Path, field_path
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.read_connections import AUTHORITY_KEY, RawConfigMap, read_config_map
 from controlplane.manifests.read_fields import RefusedFieldError, convert, type_name
 from controlplane.manifests.read_kinds import KINDS, SECURITY
 from controlplane.manifests.read_mesh_config import read_mesh_config_text
@@ -118,13 +120,16 @@ def type_of(value: Any) -> tuple[str, str, str]:
 
 def _read_config_map(
     value: Mapping[str, Any], limits: Limits, system_namespace: str
-) -> MeshConfig | None:
+) -> ConfigMap | MeshConfig | None:
     identity = readable_identity(value)
     if identity is None:
         raise RefusedFieldError(("metadata",), "there is no readable name")
-    if identity.key != Name(system_namespace, _MESH_CONFIG_MAP):
-        return None
     data = value.get("data")
+    if identity.key != Name(system_namespace, _MESH_CONFIG_MAP):
+        if not isinstance(data, Mapping) or AUTHORITY_KEY not in data:
+            return None
+        raw = convert(value, RawConfigMap)
+        return read_config_map(raw, read_metadata(raw.metadata, namespaced=True))
     text = data.get(_MESH_KEY) if isinstance(data, Mapping) else None
     path: Path = ("data", _MESH_KEY)
     if not isinstance(text, str):

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.dataflow import Collection, Graph, Input
+from controlplane.manifests.connections import BackendTLSPolicy, ConnectionRoute
 from controlplane.manifests.core import (
+    ConfigMap,
     EndpointSlice,
     Namespace,
     Node,
@@ -22,6 +24,7 @@ from controlplane.manifests.istio import (
     WorkloadEntry,
 )
 from controlplane.manifests.mesh_config import MeshConfig
+from controlplane.manifests.traffic_rules import DestinationRule, VirtualService
 from controlplane.model.names import Name
 
 MESH: Final = Name("", "mesh")
@@ -45,11 +48,16 @@ class Manifests:
     gateways: Collection[Name, Gateway]
     gateway_classes: Collection[Name, GatewayClass]
     routes: Collection[tuple[str, Name], Route]
+    connection_routes: Collection[tuple[str, Name], ConnectionRoute]
+    backend_tls_policies: Collection[Name, BackendTLSPolicy]
+    config_maps: Collection[Name, ConfigMap]
     service_entries: Collection[Name, ServiceEntry]
     workload_entries: Collection[Name, WorkloadEntry]
     authorization_policies: Collection[Name, AuthorizationPolicy]
     peer_authentications: Collection[Name, PeerAuthentication]
     request_authentications: Collection[Name, RequestAuthentication]
+    virtual_services: Collection[Name, VirtualService]
+    destination_rules: Collection[Name, DestinationRule]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +78,16 @@ class Inputs:
     gateways: Input[Name, Gateway]
     gateway_classes: Input[Name, GatewayClass]
     routes: Input[tuple[str, Name], Route]
+    connection_routes: Input[tuple[str, Name], ConnectionRoute]
+    backend_tls_policies: Input[Name, BackendTLSPolicy]
+    config_maps: Input[Name, ConfigMap]
     service_entries: Input[Name, ServiceEntry]
     workload_entries: Input[Name, WorkloadEntry]
     authorization_policies: Input[Name, AuthorizationPolicy]
     peer_authentications: Input[Name, PeerAuthentication]
     request_authentications: Input[Name, RequestAuthentication]
+    virtual_services: Input[Name, VirtualService]
+    destination_rules: Input[Name, DestinationRule]
     mesh_config: Input[Name, MeshConfig]
 
     def all(self) -> tuple[Input[Any, Any], ...]:
@@ -94,11 +107,16 @@ class Inputs:
             gateways=self.gateways,
             gateway_classes=self.gateway_classes,
             routes=self.routes,
+            connection_routes=self.connection_routes,
+            backend_tls_policies=self.backend_tls_policies,
+            config_maps=self.config_maps,
             service_entries=self.service_entries,
             workload_entries=self.workload_entries,
             authorization_policies=self.authorization_policies,
             peer_authentications=self.peer_authentications,
             request_authentications=self.request_authentications,
+            virtual_services=self.virtual_services,
+            destination_rules=self.destination_rules,
         )
 
 
@@ -120,6 +138,13 @@ def build_inputs(graph: Graph) -> Inputs:
         gateway_classes=graph.input("gateway classes", GatewayClass, key=lambda value: value.key),
         gateways=graph.input("gateways", Gateway, key=lambda value: value.key),
         routes=graph.input("routes", Route, key=lambda value: (value.kind, value.key)),
+        connection_routes=graph.input(
+            "connection routes", ConnectionRoute, key=lambda value: (value.kind, value.key)
+        ),
+        backend_tls_policies=graph.input(
+            "backend TLS policies", BackendTLSPolicy, key=lambda value: value.key
+        ),
+        config_maps=graph.input("config maps", ConfigMap, key=lambda value: value.key),
         service_entries=graph.input("service entries", ServiceEntry, key=lambda value: value.key),
         workload_entries=graph.input(
             "workload entries", WorkloadEntry, key=lambda value: value.key
@@ -132,5 +157,11 @@ def build_inputs(graph: Graph) -> Inputs:
         ),
         request_authentications=graph.input(
             "request authentications", RequestAuthentication, key=lambda value: value.key
+        ),
+        virtual_services=graph.input(
+            "virtual services", VirtualService, key=lambda value: value.key
+        ),
+        destination_rules=graph.input(
+            "destination rules", DestinationRule, key=lambda value: value.key
         ),
     )

@@ -19,6 +19,9 @@ from controlplane.sources.source import Origin
 
 _PLAIN: Final = {
     "AuthorizationPolicy": "authorization_policies",
+    "DestinationRule": "destination_rules",
+    "BackendTLSPolicy": "backend_tls_policies",
+    "ConfigMap": "config_maps",
     "EndpointSlice": "endpoint_slices",
     "Gateway": "gateways",
     "GatewayClass": "gateway_classes",
@@ -31,6 +34,7 @@ _PLAIN: Final = {
     "Service": "services",
     "ServiceAccount": "service_accounts",
     "ServiceEntry": "service_entries",
+    "VirtualService": "virtual_services",
     "WorkloadEntry": "workload_entries",
 }
 _BY_KIND: Final = {
@@ -39,6 +43,8 @@ _BY_KIND: Final = {
     "GRPCRoute": "routes",
     "HTTPRoute": "routes",
     "StatefulSet": "workload_templates",
+    "TCPRoute": "connection_routes",
+    "TLSRoute": "connection_routes",
 }
 
 

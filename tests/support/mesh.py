@@ -31,14 +31,20 @@ INPUTS_BY_KIND: Final = {
     "GatewayClass": "gateway_classes",
     "HTTPRoute": "routes",
     "GRPCRoute": "routes",
+    "TCPRoute": "connection_routes",
+    "TLSRoute": "connection_routes",
+    "BackendTLSPolicy": "backend_tls_policies",
+    "ConfigMap": "config_maps",
     "ServiceEntry": "service_entries",
     "WorkloadEntry": "workload_entries",
+    "VirtualService": "virtual_services",
+    "DestinationRule": "destination_rules",
     "AuthorizationPolicy": "authorization_policies",
     "PeerAuthentication": "peer_authentications",
     "RequestAuthentication": "request_authentications",
     "MeshConfig": "mesh_config",
 }
-KEYED_BY_KIND: Final = {"workload_templates", "routes"}
+KEYED_BY_KIND: Final = {"workload_templates", "routes", "connection_routes"}
 
 
 @dataclass(slots=True)

@@ -12,16 +12,22 @@ from controlplane.mesh.inputs import Inputs
 
 _KINDS: Final = (
     "authorization_policies",
+    "backend_tls_policies",
+    "connection_routes",
+    "destination_rules",
     "gateway_classes",
     "gateways",
     "peer_authentications",
     "request_authentications",
     "routes",
     "service_entries",
+    "virtual_services",
     "workload_entries",
 )
 _VERSIONS: Final = {
     "AuthorizationPolicy": "security.istio.io/v1",
+    "DestinationRule": "networking.istio.io/v1",
+    "BackendTLSPolicy": "gateway.networking.k8s.io/v1",
     "Gateway": "gateway.networking.k8s.io/v1",
     "GatewayClass": "gateway.networking.k8s.io/v1",
     "GRPCRoute": "gateway.networking.k8s.io/v1",
@@ -29,6 +35,9 @@ _VERSIONS: Final = {
     "PeerAuthentication": "security.istio.io/v1",
     "RequestAuthentication": "security.istio.io/v1",
     "ServiceEntry": "networking.istio.io/v1",
+    "VirtualService": "networking.istio.io/v1",
+    "TCPRoute": "gateway.networking.k8s.io/v1alpha2",
+    "TLSRoute": "gateway.networking.k8s.io/v1alpha2",
     "WorkloadEntry": "networking.istio.io/v1",
 }
 

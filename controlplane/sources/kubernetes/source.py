@@ -13,6 +13,7 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.cluster.client import ClusterClient
 from controlplane.cluster.errors import ClusterError
 from controlplane.manifests.reading import SYSTEM_NAMESPACE
+from controlplane.model.names import Name
 from controlplane.sources.kubernetes.definitions import Definitions
 from controlplane.sources.kubernetes.following import Follower, FollowSettings
 from controlplane.sources.kubernetes.kinds import (
@@ -23,6 +24,12 @@ from controlplane.sources.kubernetes.kinds import (
     custom_kinds,
 )
 from controlplane.sources.kubernetes.receiving import KindReceiver
+from controlplane.sources.kubernetes.references import (
+    CONFIG_MAP,
+    Reference,
+    ReferenceSink,
+    named_config_map,
+)
 from controlplane.sources.kubernetes.state import KindState
 from controlplane.sources.kubernetes.wire import NotUnderstoodError
 from controlplane.sources.source import Sink
@@ -62,6 +69,7 @@ class KubernetesSource:
         self._receivers: dict[str, KindReceiver] = {}
         self._custom_names = {each.kind for each in self._custom}
         self._waiting: set[str] = set()
+        self._is_synced = False
         self._definitions: Definitions | None = None
         self._troubles: KindReceiver | None = None
 
@@ -100,18 +108,39 @@ class KubernetesSource:
         """Feed ``sink`` until cancelled."""
         kinds = (*(each.kind for each in self._core), *(each.kind for each in self._custom))
         self._waiting = set(kinds)
-        self._receivers = {kind: self._receiver(kind, sink) for kind in kinds}
         problems = self._receiver(_DEFINITION, sink)
         definitions = Definitions(
             frozenset(each.definition for each in self._custom), _troubled_in(problems)
         )
         self._definitions, self._troubles = definitions, problems
         async with asyncio.TaskGroup() as tasks:
+            seen = self._references(sink, tasks)
+            self._receivers = {kind: self._receiver(kind, seen) for kind in kinds}
             tasks.create_task(self._follower(DEFINITIONS_PATH, {}).run(definitions))
             for watched in self._core:
                 tasks.create_task(self._follow(watched))
             for custom in self._custom:
                 tasks.create_task(self._follow_custom(custom, definitions))
+
+    def _references(self, sink: Sink, tasks: asyncio.TaskGroup) -> ReferenceSink:
+        receivers: dict[Name, KindReceiver] = {}
+
+        def follow(name: Name) -> asyncio.Task[None]:
+            known_as = f"{CONFIG_MAP} {name}"
+            watched = named_config_map(name)
+            receiver = receivers[name] = self._receiver(known_as, sink)
+            receiver.placed(watched)
+            if not self._is_synced:
+                # Without its authority a connection fails: not because we have just started.
+                self._waiting.add(known_as)
+            reference = Reference(receiver, lambda: self._settled(known_as, sink))
+            follower = self._follower(watched.path, watched.parameters)
+            return tasks.create_task(follower.run(reference))
+
+        def forget(name: Name) -> None:
+            receivers.pop(name).absent()
+
+        return ReferenceSink(sink, follow=follow, forget=forget)
 
     async def _follow(self, watched: WatchedKind) -> None:
         receiver = self._receivers[watched.kind]
@@ -146,20 +175,21 @@ class KubernetesSource:
         )
 
     def _receiver(self, kind: str, sink: Sink) -> KindReceiver:
-        def synced(kind: str) -> None:
-            if kind in self._waiting:
-                self._waiting.discard(kind)
-                if not self._waiting:
-                    sink.synced()
-
         return KindReceiver(
             kind,
             sink,
             self._clock,
-            synced=synced,
+            synced=lambda kind: self._settled(kind, sink),
             lag=self._lag,
             patience=self._settings.patience,
         )
+
+    def _settled(self, kind: str, sink: Sink) -> None:
+        if kind in self._waiting:
+            self._waiting.discard(kind)
+            if not self._waiting:
+                self._is_synced = True
+                sink.synced()
 
 
 def _troubled_in(
