@@ -5,12 +5,9 @@ docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from envoy.config.listener.v3 import listener_components_pb2
-from envoy.extensions.filters.http.cors.v3 import cors_pb2
-from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
-from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2,
 )
@@ -20,20 +17,23 @@ from google.protobuf.message import Message
 
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_state import filter_state
+from controlplane.encode.http_filters import http_filters
+from controlplane.encode.rbac import encode_network_policies
 from controlplane.encode.typed import ADS, encoded, packed, seconds
 from controlplane.encode.waypoint_names import (
     BLACKHOLE,
     ENCAPSULATE,
     LOCAL_ADDRESS,
-    RBAC_ALLOW,
-    RBAC_AUDIT,
-    RBAC_CUSTOM,
-    RBAC_DENY,
     direct_name,
     service_name,
 )
+from controlplane.model.chain_content import ChainContent
+from controlplane.model.http_policy import HttpAction, HttpPolicy
+from controlplane.model.names import Name
 from controlplane.model.waypoint_traffic import Layer, ServedService
 
+_DENY_ALL: Final = (HttpPolicy(key=Name("", "unknown"), action=HttpAction.ALLOW),)
+"""What applies where nothing is known of policies."""
 HTTP_MANAGER = http_connection_manager_pb2.HttpConnectionManager
 
 
@@ -44,28 +44,34 @@ class Chain(NamedTuple):
     message: bytes
 
 
-def encode_service_chains(service: ServedService) -> tuple[Chain, ...]:
+def encode_service_chains(service: ServedService, content: ChainContent) -> tuple[Chain, ...]:
     """Return the chains of ``service``, by port and layer.
 
     Raises EncodeError for values an Envoy would reject.
     """
     try:
-        return tuple(_service_chains(service))
+        return tuple(_service_chains(service, content))
     except (ValueError, TypeError) as error:
         raise EncodeError(service.hostname, str(error)) from error
 
 
-def direct_chains() -> tuple[Chain, ...]:
-    """Return the chains of workloads that are reached by address."""
+def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
+    """Return the chains of workloads that are reached by address.
+
+    Raises EncodeError for values an Envoy would reject.
+    """
     again = set_filter_state_pb2.Config(
         on_new_connection=[filter_state(LOCAL_ADDRESS, f"%FILTER_STATE({LOCAL_ADDRESS}:PLAIN)%")]
     )
     onward = network_filter("connect_authority", again)
     http, tcp = direct_name(Layer.HTTP), direct_name(Layer.TCP)
-    return (
-        _chain(http, onward, _http_filter(http)),
-        _chain(tcp, onward, _tcp_filter(tcp, ENCAPSULATE)),
-    )
+    try:
+        return (
+            _chain(http, onward, _http_filter(http, content)),
+            _chain(tcp, onward, *_tcp_filters(tcp, ENCAPSULATE, content)),
+        )
+    except (ValueError, TypeError) as error:
+        raise EncodeError(http, str(error)) from error
 
 
 def blackhole_chain() -> Chain:
@@ -78,22 +84,14 @@ def network_filter(name: str, message: Message) -> Any:
     return listener_components_pb2.Filter(name=name, typed_config=packed(message))
 
 
-def http_filter(name: str, message: Message) -> Any:
-    """Return an HTTP filter."""
-    return http_connection_manager_pb2.HttpFilter(name=name, typed_config=packed(message))
-
-
-def router_filter() -> Any:
-    """Return the HTTP filter that ends every list of them."""
-    return http_filter("envoy.filters.http.router", router_pb2.Router())
-
-
-def _service_chains(service: ServedService) -> Iterator[Chain]:
+def _service_chains(service: ServedService, content: ChainContent) -> Iterator[Chain]:
     for port in service.ports:
         for layer in port.layers:
             name = service_name(port.number, layer, service.hostname)
-            is_http = layer is Layer.HTTP
-            yield _chain(name, _http_filter(name) if is_http else _tcp_filter(name, name))
+            if layer is Layer.HTTP:
+                yield _chain(name, _http_filter(name, content))
+            else:
+                yield _chain(name, *_tcp_filters(name, name, content))
 
 
 def _chain(name: str, *filters: Any) -> Chain:
@@ -101,7 +99,7 @@ def _chain(name: str, *filters: Any) -> Chain:
     return Chain(name, encoded(message))
 
 
-def _http_filter(name: str) -> Any:
+def _http_filter(name: str, content: ChainContent) -> Any:
     manager = HTTP_MANAGER(
         stat_prefix=name,
         stream_idle_timeout=seconds(0),
@@ -109,25 +107,18 @@ def _http_filter(name: str) -> Any:
         use_remote_address={"value": False},
         server_header_transformation=HTTP_MANAGER.PASS_THROUGH,
         upgrade_configs=[{"upgrade_type": "websocket"}],
-        http_filters=[
-            *_policy_filters(),
-            http_filter("envoy.filters.http.cors", cors_pb2.Cors()),
-            router_filter(),
-        ],
+        http_filters=list(http_filters(content)),
         rds={"route_config_name": name, "config_source": ADS},
     )
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 
-def _policy_filters() -> Iterator[Any]:
-    """Yield the places of the policies, in the order in which they are asked.
-
-    Their bodies come with the routes. Without one the last of them denies: routes that lost their
-    policies let nothing through.
-    """
-    for name in (RBAC_CUSTOM, RBAC_AUDIT, RBAC_DENY):
-        yield http_filter(name, rbac_pb2.RBAC())
-    yield http_filter(RBAC_ALLOW, rbac_pb2.RBAC(rules={"action": "ALLOW"}))
+def _tcp_filters(name: str, cluster: str, content: ChainContent) -> Iterator[Any]:
+    """Yield the filters of a chain of bytes: policies, then what passes the bytes on."""
+    policies = content.connection_policies
+    for filter_name, policy in encode_network_policies(_DENY_ALL if policies is None else policies):
+        yield network_filter(filter_name, policy)
+    yield _tcp_filter(name, cluster)
 
 
 def _tcp_filter(name: str, cluster: str) -> Any:

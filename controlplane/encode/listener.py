@@ -23,11 +23,10 @@ from controlplane.encode.filter_chain import (
     HTTP_MANAGER,
     Chain,
     blackhole_chain,
-    http_filter,
     network_filter,
-    router_filter,
 )
 from controlplane.encode.filter_state import client_state
+from controlplane.encode.http_filters import http_filter, router_filter
 from controlplane.encode.mutual_tls import server_socket
 from controlplane.encode.resource import Resource
 from controlplane.encode.typed import encoded, packed, seconds

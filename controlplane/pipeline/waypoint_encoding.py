@@ -19,13 +19,10 @@ from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.world import World
 from controlplane.model.problem import Problem
 from controlplane.pipeline.refusals import Sent, refusal_problems, refusals
+from controlplane.pipeline.waypoint_chains import build_direct_chains, build_service_chains
 from controlplane.pipeline.waypoint_clusters import build_waypoint_clusters
 from controlplane.pipeline.waypoint_discovered import build_discovered_endpoints
-from controlplane.pipeline.waypoint_listeners import (
-    build_chains,
-    build_sendable,
-    build_waypoint_listeners,
-)
+from controlplane.pipeline.waypoint_listeners import build_sendable, build_waypoint_listeners
 from controlplane.pipeline.waypoint_policies import build_encoded_policies
 from controlplane.pipeline.waypoint_resources import WaypointResource
 from controlplane.pipeline.waypoint_routes import build_waypoint_routes
@@ -53,18 +50,20 @@ class EncodedWaypoints:
 
 def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
     """Declare the resources of every waypoint on ``graph``."""
-    chained = build_chains(graph, world)
+    chained = build_service_chains(graph, world)
+    direct_chained = build_direct_chains(graph, world)
     sendable = build_sendable(graph, chained)
     policies = build_encoded_policies(graph, world, sendable)
     encoded = {
         "clusters": build_waypoint_clusters(graph, world, sendable),
         "endpoints": build_discovered_endpoints(graph, world, sendable),
-        "listeners": build_waypoint_listeners(graph, world, chained),
+        "listeners": build_waypoint_listeners(graph, world, chained, direct_chained),
         "routes": build_waypoint_routes(graph, world, sendable, policies),
     }
     attempted: dict[str, Collection[Any, Any]] = {
         **encoded,
-        "chains": chained,
+        "chains of services": chained,
+        "chains of workloads": direct_chained,
         "policies of services": policies.by_service,
         "policies of workloads": policies.by_waypoint,
     }

@@ -7,6 +7,7 @@ from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.waypoint_traffic import WaypointTraffic
+from controlplane.model.chain_content import ChainContent
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.problem import Problem
 from controlplane.model.waypoint_traffic import (
@@ -24,6 +25,8 @@ WAYPOINT = Name("shop", "waypoint")
 HTTP = ServedPort(80, AppProtocol.HTTP11)
 SNIFFED = ServedPort(7000, AppProtocol.UNKNOWN)
 TCP = ServedPort(9000, AppProtocol.TCP)
+OPEN_CHAIN = ChainContent(connection_policies=())
+"""Chains of a service without policies."""
 
 
 class Traffic:

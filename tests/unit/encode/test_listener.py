@@ -5,14 +5,21 @@ import pytest
 
 from controlplane.encode.document import envoy_json
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_chain import direct_chains, encode_service_chains
+from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
 from controlplane.encode.listener import (
     encode_connect_originate,
     encode_connect_terminate,
     encode_main_internal,
 )
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
-from tests.support.waypoint_traffic import SNIFFED, TCP, WAYPOINT, a_frame, a_served_service
+from tests.support.waypoint_traffic import (
+    OPEN_CHAIN,
+    SNIFFED,
+    TCP,
+    WAYPOINT,
+    a_frame,
+    a_served_service,
+)
 
 IDENTITY_LIKE = {
     "io.istio.connect_authority",
@@ -41,8 +48,8 @@ def _states() -> dict[str, dict[str, Any]]:
 def main_internal(
     *services: ServedService, direct: DirectWorkloads | None = None
 ) -> dict[str, Any]:
-    chains = [chain for service in services for chain in encode_service_chains(service)]
-    chains += direct_chains() if direct else ()
+    chains = [chain for service in services for chain in encode_service_chains(service, OPEN_CHAIN)]
+    chains += encode_direct_chains(OPEN_CHAIN) if direct else ()
     return envoy_json(encode_main_internal(services, chains, direct))
 
 
@@ -221,6 +228,6 @@ def test_a_hostname_that_is_no_unicode_is_refused() -> None:
     service = a_served_service()
     odd = replace(service, service=service.service._replace(hostname="\ud800"))
     with pytest.raises(EncodeError):
-        encode_service_chains(odd)
+        encode_service_chains(odd, OPEN_CHAIN)
     with pytest.raises(EncodeError):
         encode_main_internal([odd], (), None)

@@ -4,11 +4,11 @@ import pytest
 
 from controlplane.encode.document import envoy_json
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_chain import direct_chains, encode_service_chains
+from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
 from controlplane.encode.override import encode_overrides
 from controlplane.encode.route import encode_direct_routes, encode_service_routes
 from controlplane.model.names import ServiceName
-from tests.support.waypoint_traffic import HTTP, SNIFFED, TCP, a_served_service
+from tests.support.waypoint_traffic import HTTP, OPEN_CHAIN, SNIFFED, TCP, a_served_service
 from tests.unit.encode.test_listener import main_internal
 
 NAME = "inbound-vip|80|http|web.shop.svc.cluster.local"
@@ -123,18 +123,23 @@ def test_only_the_last_route_answers_by_itself() -> None:
 
 @pytest.mark.proves("WC-11")
 def test_chains_are_named_by_port_layer_and_hostname() -> None:
-    names = [chain.name for chain in encode_service_chains(a_served_service("web", SNIFFED))]
+    names = [
+        chain.name for chain in encode_service_chains(a_served_service("web", SNIFFED), OPEN_CHAIN)
+    ]
     assert names == [
         "inbound-vip|7000|http|web.shop.svc.cluster.local",
         "inbound-vip|7000|tcp|web.shop.svc.cluster.local",
     ]
-    assert [chain.name for chain in direct_chains()] == ["direct-http", "direct-tcp"]
+    assert [chain.name for chain in encode_direct_chains(OPEN_CHAIN)] == [
+        "direct-http",
+        "direct-tcp",
+    ]
 
 
 @pytest.mark.refutes("WC-11")
 def test_a_layer_that_a_port_does_not_have_has_no_name() -> None:
-    assert len(encode_service_chains(a_served_service("web", HTTP))) == 1
-    assert len(encode_service_chains(a_served_service("web", TCP))) == 1
+    assert len(encode_service_chains(a_served_service("web", HTTP), OPEN_CHAIN)) == 1
+    assert len(encode_service_chains(a_served_service("web", TCP), OPEN_CHAIN)) == 1
 
 
 def test_workloads_reached_by_address_go_where_they_were_sent() -> None:

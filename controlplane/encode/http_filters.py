@@ -1,0 +1,47 @@
+"""The HTTP filters of a waypoint's chains: what a chain is made of comes in, its filters go out.
+
+docs/protocol/waypoint-config.md WC-30, WC-51.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2,
+)
+from google.protobuf.message import Message
+
+from controlplane.encode.typed import packed
+from controlplane.encode.waypoint_names import RBAC_ALLOW, RBAC_AUDIT, RBAC_CUSTOM, RBAC_DENY
+from controlplane.model.chain_content import ChainContent
+
+
+def http_filters(content: ChainContent) -> Iterator[Any]:  # noqa: ARG001 - filled in by and by
+    """Yield the filters of an HTTP chain, in the order in which a request meets them.
+
+    Each step is a function of ``content`` that yields what it needs, which may be nothing.
+    """
+    # Whatever tells the application about the client comes first: a provider is told the same.
+    yield http_filter(RBAC_CUSTOM, rbac_pb2.RBAC())
+    # Providers are asked here, by what the filter before marks; then tokens are read, because
+    # everything after may look at claims.
+    yield http_filter(RBAC_AUDIT, rbac_pb2.RBAC())
+    yield http_filter(RBAC_DENY, rbac_pb2.RBAC())
+    # Bodies of policies come with the routes: routes that lost theirs let nothing through.
+    yield http_filter(RBAC_ALLOW, rbac_pb2.RBAC(rules={"action": "ALLOW"}))
+    # A preflight request is answered after policies let it through, as any other is.
+    yield http_filter("envoy.filters.http.cors", cors_pb2.Cors())
+    yield router_filter()
+
+
+def http_filter(name: str, message: Message) -> Any:
+    """Return an HTTP filter."""
+    return http_connection_manager_pb2.HttpFilter(name=name, typed_config=packed(message))
+
+
+def router_filter() -> Any:
+    """Return the HTTP filter that ends every list of them."""
+    return http_filter("envoy.filters.http.router", router_pb2.Router())

@@ -1,0 +1,26 @@
+"""What filter chains of a waypoint are made of: everything but the names of the service they serve.
+
+``pipeline.waypoint_chains`` gathers one for each service and one for the workloads of each
+waypoint, ``encode.http_filters`` and ``encode.filter_chain`` turn them into chains. Whatever a
+chain needs to know is a field here; what travels with the routes is not.
+docs/protocol/waypoint-config.md WC-30, WC-50.
+"""
+
+from dataclasses import dataclass
+
+from controlplane.model.authorization_provider import ReachableProvider
+from controlplane.model.http_policy import HttpPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainContent:
+    """What the chains of one service are made of.
+
+    ``provider`` is whom policies of action CUSTOM ask. ``names_client`` tells the application who
+    the client is. ``connection_policies`` are for connections that are not HTTP, None where nothing
+    is known to be allowed.
+    """
+
+    provider: ReachableProvider | None = None
+    names_client: bool = False
+    connection_policies: tuple[HttpPolicy, ...] | None = None

@@ -1,0 +1,70 @@
+"""Filter chains of waypoints: what they are made of is gathered, then they are encoded.
+
+``waypoint_listeners`` puts them together. docs/protocol/waypoint-config.md WC-11, WC-30, WC-50.
+"""
+
+from collections.abc import Callable
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.errors import EncodeError
+from controlplane.encode.filter_chain import Chain, encode_direct_chains, encode_service_chains
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.world import World
+from controlplane.model.chain_content import ChainContent
+from controlplane.model.names import Name, ObjectReference
+from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService
+from controlplane.pipeline.refusals import Refusal
+from controlplane.pipeline.waypoint_resources import Chained, gateway_of
+
+ServiceChains = Collection[WaypointHost, Chained | Refusal]
+DirectChains = Collection[Name, tuple[Chain, ...] | Refusal]
+
+
+def build_service_chains(graph: Graph, world: World) -> ServiceChains:
+    """Declare the filter chains of every served service on ``graph``."""
+
+    def gathered(fetch: Fetch, service: ServedService) -> ChainContent:
+        host = WaypointHost(service.waypoint, service.hostname)
+        # A chain of HTTP does not hear of policies: they travel with its routes.
+        is_bytes = any(Layer.TCP in port.layers for port in service.ports)
+        return ChainContent(
+            connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else ()
+        )
+
+    contents = graph.derive("content of chains of services", world.traffic.services, gathered)
+
+    def chained(fetch: Fetch, service: ServedService) -> Chained | Refusal | None:
+        content = fetch.one(contents, WaypointHost(service.waypoint, service.hostname))
+        if content is None:
+            return None
+        found = _attempt(service.owner, lambda: encode_service_chains(service, content))
+        return found if isinstance(found, Refusal) else Chained(service, found)
+
+    return graph.derive("filter chains of waypoints", world.traffic.services, chained)
+
+
+def build_direct_chains(graph: Graph, world: World) -> DirectChains:
+    """Declare the filter chains of workloads reached by address on ``graph``."""
+
+    def gathered(fetch: Fetch, direct: DirectWorkloads) -> ChainContent:
+        policies = fetch.one(world.http_policies.by_waypoint, direct.waypoint)
+        return ChainContent(connection_policies=policies)
+
+    contents = graph.derive("content of chains of workloads", world.traffic.direct, gathered)
+
+    def chained(fetch: Fetch, direct: DirectWorkloads) -> tuple[Chain, ...] | Refusal | None:
+        content = fetch.one(contents, direct.waypoint)
+        if content is None:
+            return None
+        return _attempt(gateway_of(direct.waypoint), lambda: encode_direct_chains(content))
+
+    return graph.derive("filter chains of workloads", world.traffic.direct, chained)
+
+
+def _attempt(
+    owner: ObjectReference, encode: Callable[[], tuple[Chain, ...]]
+) -> tuple[Chain, ...] | Refusal:
+    try:
+        return encode()
+    except EncodeError as error:
+        return Refusal(owner, error.name, error.reason)
