@@ -103,6 +103,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "IL0411",
         "Use another hostname, or another waypoint: one waypoint serves a hostname for one object.",
     ),
+    "waypoint.unsupported-rule": Explanation(
+        "IL0412", "Say it with an HTTPRoute, or take the service named out of its hosts."
+    ),
     # Policies.
     "policy.unusable-value": Explanation(
         "IL0501", "Correct the value; the policy is enforced more strictly than written."
@@ -130,6 +133,11 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     ),
     "peer-authentication.ignored-ports": Explanation(
         "IL0513", "Add a selector: ports count only for selected workloads."
+    ),
+    # The mesh configuration.
+    "mesh.unusable-access-log": Explanation(
+        "IL0591",
+        "Correct the field named; waypoints log to the standard output in the usual format.",
     ),
     # What would not be sent.
     "encode.refused": Explanation("IL0601", "Correct the value named; the resource is not sent."),

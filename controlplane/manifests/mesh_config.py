@@ -32,10 +32,16 @@ class ServiceScope(msgspec.Struct, frozen=True):
 
 
 class MeshConfig(msgspec.Struct, frozen=True):
-    """What the mesh rules read of the mesh configuration."""
+    """What the mesh rules read of the mesh configuration.
+
+    ``access_log_file`` is None where nothing is said, "" where nothing is to be logged.
+    """
 
     trust_domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     discovery_selectors: tuple[LabelSelector, ...] = ()
     service_entry_visibility: ServiceEntryVisibility | None = None
     service_scopes: tuple[ServiceScope, ...] = ()
+    access_log_file: str | None = None
+    access_log_encoding: str = "TEXT"
+    access_log_format: str = ""

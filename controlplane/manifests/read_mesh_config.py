@@ -25,6 +25,7 @@ _TRUST_DOMAIN: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,253}[A-Za-z0-
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _VISIBILITIES: Final = ("NONE", "NAMESPACE", "PUBLIC", "UNSPECIFIED")
 _SCOPES: Final = ("LOCAL", "GLOBAL")
+_ENCODINGS: Final = ("TEXT", "JSON")
 _NAMESPACE_MATCHER: Final = "namespaceSelector"
 
 
@@ -58,6 +59,9 @@ class RawMeshConfig(msgspec.Struct, rename="camel"):
     discovery_selectors: list[RawSelector | None] | None = None
     service_entry_visibility: RawVisibility | None = None
     service_scope_configs: list[RawScope | None] | None = None
+    access_log_file: str | None = None
+    access_log_encoding: str | None = None
+    access_log_format: str | None = None
 
 
 _SELECTOR: Final = RawSelector()
@@ -85,6 +89,11 @@ def read_mesh_config(value: dict[str, Any]) -> MeshConfig:
             _scope(scope, ("serviceScopeConfigs", index))
             for index, scope in enumerate(objects(raw.service_scope_configs, RawScope()))
         ),
+        access_log_file=raw.access_log_file,
+        access_log_encoding=one_of(
+            raw.access_log_encoding or "TEXT", _ENCODINGS, ("accessLogEncoding",)
+        ),
+        access_log_format=raw.access_log_format or "",
     )
 
 
