@@ -60,15 +60,3 @@ class GatewayClass(Manifest, frozen=True, kw_only=True):
     """A class of Gateways and the controller that handles it."""
 
     controller_name: str = ""
-
-
-class Route(Manifest, frozen=True, kw_only=True):
-    """An HTTPRoute or GRPCRoute, kept whole: ``spec`` is its JSON with sorted keys."""
-
-    route_kind: str
-    spec: bytes = b"{}"
-
-    @property
-    def kind(self) -> str:
-        """Return HTTPRoute or GRPCRoute."""
-        return self.route_kind

@@ -1,6 +1,6 @@
 """Gateway API kinds: raw JSON shape -> ``gateway`` manifests."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -98,12 +98,6 @@ class RawGatewayClass(RawObject, rename="camel"):
     spec: RawGatewayClassSpec | None = None
 
 
-class RawRoute(RawObject, rename="camel"):
-    """An HTTPRoute or GRPCRoute."""
-
-    spec: dict[str, Any] | None = None
-
-
 _ADDRESS: Final = RawAddress()
 
 
@@ -170,18 +164,3 @@ def read_gateway_class(raw: RawGatewayClass, metadata: Metadata) -> gateway.Gate
     """Return the class."""
     spec = raw.spec or RawGatewayClassSpec()
     return gateway.GatewayClass(metadata=metadata, controller_name=spec.controller_name or "")
-
-
-def read_http_route(raw: RawRoute, metadata: Metadata) -> gateway.Route:
-    """Return the HTTPRoute, whole."""
-    return gateway.Route(metadata=metadata, route_kind="HTTPRoute", spec=whole(raw.spec))
-
-
-def read_grpc_route(raw: RawRoute, metadata: Metadata) -> gateway.Route:
-    """Return the GRPCRoute, whole."""
-    return gateway.Route(metadata=metadata, route_kind="GRPCRoute", spec=whole(raw.spec))
-
-
-def whole(spec: dict[str, Any] | None) -> bytes:
-    """Return ``spec`` as JSON with sorted keys, equal whenever the content is."""
-    return msgspec.json.encode(spec or {}, order="sorted")

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controlplane.manifests import (
+    raw_http_route,
     read_connections,
     read_core,
     read_gateway,
+    read_http_route,
     read_istio,
     read_policies,
     read_tokens,
@@ -68,10 +70,10 @@ _ROWS: Final = (
     Kind(group=_GATEWAY, kind="GatewayClass", versions=_GATEWAY_VERSIONS,
          raw=read_gateway.RawGatewayClass, read=read_gateway.read_gateway_class,
          namespaced=False, keeps_annotations=True),
-    Kind(group=_GATEWAY, kind="HTTPRoute", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawRoute,
-         read=read_gateway.read_http_route),
-    Kind(group=_GATEWAY, kind="GRPCRoute", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawRoute,
-         read=read_gateway.read_grpc_route),
+    Kind(group=_GATEWAY, kind="HTTPRoute", versions=_GATEWAY_VERSIONS,
+         raw=raw_http_route.RawHttpRoute, read=read_http_route.read_http_route),
+    Kind(group=_GATEWAY, kind="GRPCRoute", versions=_GATEWAY_VERSIONS,
+         raw=raw_http_route.RawGrpcRoute, read=read_http_route.read_grpc_route),
     Kind(group=_GATEWAY, kind="TCPRoute", versions=_TCP_VERSIONS,
          raw=read_connections.RawConnectionRoute, read=read_connections.read_tcp_route),
     Kind(group=_GATEWAY, kind="TLSRoute", versions=_TLS_VERSIONS,

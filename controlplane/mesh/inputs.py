@@ -15,7 +15,8 @@ from controlplane.manifests.core import (
     ServiceAccount,
     WorkloadTemplate,
 )
-from controlplane.manifests.gateway import Gateway, GatewayClass, Route
+from controlplane.manifests.gateway import Gateway, GatewayClass
+from controlplane.manifests.http_route import Route
 from controlplane.manifests.istio import (
     AuthorizationPolicy,
     PeerAuthentication,
@@ -26,6 +27,7 @@ from controlplane.manifests.istio import (
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.traffic_rules import DestinationRule, VirtualService
 from controlplane.model.names import Name
+from controlplane.model.token_rule import FetchedKeySet
 
 MESH: Final = Name("", "mesh")
 """Key of the one mesh configuration."""
@@ -64,6 +66,8 @@ class Manifests:
 class Inputs:
     """What sources fill. ``mesh_config`` holds at most one value, under ``MESH``.
 
+    ``key_sets`` are no objects but what was fetched because objects name it, by URI.
+
     Kinds that share a type (templates, routes) are keyed by ``TemplateKey``-like tuples of kind,
     namespace and name; everything else by ``Name``.
     """
@@ -89,6 +93,7 @@ class Inputs:
     virtual_services: Input[Name, VirtualService]
     destination_rules: Input[Name, DestinationRule]
     mesh_config: Input[Name, MeshConfig]
+    key_sets: Input[str, FetchedKeySet]
 
     def all(self) -> tuple[Input[Any, Any], ...]:
         """Return every input, for sources and for marking them synced."""
@@ -158,6 +163,7 @@ def build_inputs(graph: Graph) -> Inputs:
         request_authentications=graph.input(
             "request authentications", RequestAuthentication, key=lambda value: value.key
         ),
+        key_sets=graph.input("key sets", FetchedKeySet, key=lambda value: value.uri),
         virtual_services=graph.input(
             "virtual services", VirtualService, key=lambda value: value.key
         ),
