@@ -9,11 +9,13 @@ from typing import Any
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2,
 )
 from google.protobuf.message import Message
 
+from controlplane.encode.http_route_filters import CORS, STATEFUL_SESSION
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import RBAC_ALLOW, RBAC_AUDIT, RBAC_CUSTOM, RBAC_DENY
 from controlplane.model.chain_content import ChainContent
@@ -33,7 +35,9 @@ def http_filters(content: ChainContent) -> Iterator[Any]:  # noqa: ARG001 - fill
     # Bodies of policies come with the routes: routes that lost theirs let nothing through.
     yield http_filter(RBAC_ALLOW, rbac_pb2.RBAC(rules={"action": "ALLOW"}))
     # A preflight request is answered after policies let it through, as any other is.
-    yield http_filter("envoy.filters.http.cors", cors_pb2.Cors())
+    yield http_filter(CORS, cors_pb2.Cors())
+    # It does nothing by itself: routes say whose clients keep their endpoint.
+    yield http_filter(STATEFUL_SESSION, stateful_session_pb2.StatefulSession())
     yield router_filter()
 
 

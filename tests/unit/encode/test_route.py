@@ -38,7 +38,8 @@ def _manager() -> dict[str, Any]:
 def test_a_chain_has_the_places_of_all_policies_and_denies_by_itself() -> None:
     filters = _manager()["http_filters"]
     names = [each["name"] for each in filters]
-    assert names == [*POLICIES, "envoy.filters.http.cors", "envoy.filters.http.router"]
+    ends = ["cors", "stateful_session", "router"]
+    assert names == [*POLICIES, *(f"envoy.filters.http.{name}" for name in ends)]
     last = filters[3]["typed_config"]
     assert last["rules"] == {}, "ALLOW without a policy: everything is denied"
 
