@@ -69,3 +69,13 @@ class AuthenticationUnavailableError(AuthenticationError):
     """Whether the credentials are valid cannot be found out now; trying again may help."""
 
     code = "authentication-unavailable"
+
+
+class KeySetError(IstiodLiteError):
+    """A set of keys cannot be had, or cannot be used; ``reason`` is why, in words."""
+
+    code = "key-set"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

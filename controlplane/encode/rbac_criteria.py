@@ -15,7 +15,12 @@ from google.protobuf import wrappers_pb2
 from xds.core.v3 import cidr_pb2
 
 from controlplane.encode.typed import packed
-from controlplane.encode.waypoint_names import PEER_PRINCIPAL, SOURCE_ADDRESS
+from controlplane.encode.waypoint_names import (
+    PEER_PRINCIPAL,
+    SOURCE_ADDRESS,
+    TOKEN_CHECK,
+    TOKEN_PAYLOAD,
+)
 from controlplane.model.http_policy import (
     Attribute,
     Criterion,
@@ -28,8 +33,6 @@ from controlplane.model.http_policy import (
 from controlplane.model.network import text_from_address
 from controlplane.model.policy import AddressMatch, MatchType, ServiceAccountMatch, StringMatch
 
-_TOKEN: Final = "envoy.filters.http.jwt_authn"  # noqa: S105 - the name of a filter
-_PAYLOAD: Final = "payload"
 _ANYTHING: Final = StringMatch(MatchType.PRESENCE)
 _SEGMENT: Final = "[^/]*"
 _DOMAIN: Final = "spiffe://[^/]+"
@@ -136,7 +139,8 @@ def _holes(parts: tuple[str, ...]) -> str:
 
 
 def _claim(path: tuple[str, ...], value: Any) -> Any:
-    return rbac_pb2.Principal(sourced_metadata=_metadata(_TOKEN, _PAYLOAD, *path, value=value))
+    metadata = _metadata(TOKEN_CHECK, TOKEN_PAYLOAD, *path, value=value)
+    return rbac_pb2.Principal(sourced_metadata=metadata)
 
 
 def _metadata(name: str, *path: str, value: Any) -> Any:

@@ -26,6 +26,9 @@ RBAC_CUSTOM: Final = "rbac-custom"
 RBAC_AUDIT: Final = "rbac-audit"
 RBAC_DENY: Final = "rbac-deny"
 RBAC_ALLOW: Final = "rbac-allow"
+TOKEN_CHECK: Final = "envoy.filters.http.jwt_authn"  # noqa: S105 - the name of a filter
+TOKEN_PAYLOAD: Final = "payload"  # noqa: S105 - the name of what it leaves behind
+CLAIM_HEADERS: Final = "claim-headers"
 
 
 def service_name(port: int, layer: Layer, hostname: str) -> str:

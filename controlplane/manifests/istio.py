@@ -131,9 +131,44 @@ class PeerAuthentication(Manifest, frozen=True, kw_only=True):
     port_modes: dict[int, str] = {}
 
 
+class TokenHeader(msgspec.Struct, frozen=True, gc=False):
+    """A header that tokens come in, behind ``prefix``."""
+
+    name: str
+    prefix: str = ""
+
+
+class ClaimHeader(msgspec.Struct, frozen=True, gc=False):
+    """A header that is given the value of a claim."""
+
+    header: str
+    claim: str
+
+
+class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """One of ``jwtRules``: whose tokens are taken, by which keys, from where.
+
+    ``keys`` is a key set as written and ``keys_uri`` where one is; both "" mean that the issuer
+    tells. ``timeout`` is seconds, 0.0 when absent. Header names are as written.
+    """
+
+    issuer: str
+    audiences: tuple[str, ...] = ()
+    keys: str = ""
+    keys_uri: str = ""
+    headers: tuple[TokenHeader, ...] = ()
+    parameters: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    forwards: bool = False
+    payload_header: str = ""
+    claim_headers: tuple[ClaimHeader, ...] = ()
+    lists: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+
 class RequestAuthentication(Manifest, frozen=True, kw_only=True):
-    """A RequestAuthentication, kept whole for waypoints: ``spec`` is JSON with sorted keys."""
+    """A RequestAuthentication; ``issuers`` are its ``jwtRules``."""
 
     selector: dict[str, str] | None = None
     target_references: tuple[TargetReference, ...] = ()
-    spec: bytes = b"{}"
+    issuers: tuple[TokenIssuer, ...] = ()

@@ -6,14 +6,13 @@ force (docs/protocol/manifests.md MF-13 to MF-15).
 """
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from controlplane.manifests import istio
 from controlplane.manifests.metadata import Metadata
 from controlplane.manifests.read_fields import RefusedFieldError, objects, one_of
-from controlplane.manifests.read_gateway import whole
 from controlplane.manifests.read_metadata import RawObject
 
 _ACTIONS: Final = ("ALLOW", "DENY", "AUDIT", "CUSTOM")
@@ -103,12 +102,17 @@ class RawProvider(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     name: str = ""
 
 
-class RawAuthorizationSpec(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """``spec`` of an AuthorizationPolicy."""
+class RawAttachment(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What policies are attached by: a selector or targets."""
 
     selector: RawPolicySelector | None = None
     target_ref: RawTargetReference | None = None
     target_refs: tuple[RawTargetReference, ...] = ()
+
+
+class RawAuthorizationSpec(RawAttachment, rename="camel", forbid_unknown_fields=True):
+    """``spec`` of an AuthorizationPolicy."""
+
     action: str = "ALLOW"
     rules: tuple[RawRule | None, ...] | None = ()
     provider: RawProvider | None = None
@@ -140,21 +144,6 @@ class RawPeerAuthentication(RawObject, rename="camel"):
     spec: RawPeerSpec | None = None
 
 
-class RawRequestSpec(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """``spec`` of a RequestAuthentication."""
-
-    selector: RawPolicySelector | None = None
-    target_ref: RawTargetReference | None = None
-    target_refs: tuple[RawTargetReference, ...] = ()
-    jwt_rules: list[dict[str, Any]] | None = None
-
-
-class RawRequestAuthentication(RawObject, rename="camel"):
-    """A RequestAuthentication."""
-
-    spec: RawRequestSpec | None = None
-
-
 _FROM: Final = RawFrom()
 _TO: Final = RawTo()
 _RULE: Final = RawRule()
@@ -170,28 +159,26 @@ def read_authorization_policy(
     spec = raw.spec or RawAuthorizationSpec()
     return istio.AuthorizationPolicy(
         metadata=metadata,
-        selector=_selector(spec.selector, spec),
-        target_references=_targets(spec),
+        selector=selector_of(spec),
+        target_references=targets_of(spec),
         action=one_of(spec.action, _ACTIONS, ("spec", "action")),
         rules=tuple(_rule(rule) for rule in objects(spec.rules or (), _RULE)),
         provider=spec.provider.name if spec.provider else "",
     )
 
 
-def _selector(
-    raw: RawPolicySelector | None, spec: RawAuthorizationSpec | RawRequestSpec
-) -> dict[str, str] | None:
-    if raw is None:
+def selector_of(spec: RawAttachment) -> dict[str, str] | None:
+    """Return the labels that a policy selects by; raises RefusedFieldError beside targets."""
+    if spec.selector is None:
         return None
     if spec.target_ref or spec.target_refs:
         reason = "a policy has either a selector or targetRefs"
         raise RefusedFieldError(("spec", "selector"), reason)
-    return raw.match_labels or {}
+    return spec.selector.match_labels or {}
 
 
-def _targets(
-    spec: RawAuthorizationSpec | RawRequestSpec,
-) -> tuple[istio.TargetReference, ...]:
+def targets_of(spec: RawAttachment) -> tuple[istio.TargetReference, ...]:
+    """Return what a policy names; raises RefusedFieldError if it does so in two ways."""
     if spec.target_ref and spec.target_refs:
         raise RefusedFieldError(("spec", "targetRef"), "a policy has targetRef or targetRefs")
     raw = (spec.target_ref,) if spec.target_ref else spec.target_refs
@@ -242,17 +229,4 @@ def read_peer_authentication(
         selector=None if spec.selector is None else spec.selector.match_labels or {},
         mode=one_of((spec.mtls or _MTLS).mode, _MODES, ("spec", "mtls", "mode")),
         port_modes=dict(sorted(modes.items())),
-    )
-
-
-def read_request_authentication(
-    raw: RawRequestAuthentication, metadata: Metadata
-) -> istio.RequestAuthentication:
-    """Return the RequestAuthentication; its JWT rules are kept whole."""
-    spec = raw.spec or RawRequestSpec()
-    return istio.RequestAuthentication(
-        metadata=metadata,
-        selector=_selector(spec.selector, spec),
-        target_references=_targets(spec),
-        spec=whole({"jwtRules": spec.jwt_rules or []}),
     )

@@ -1,8 +1,8 @@
 """Which policies each waypoint enforces, and for which of its services.
 
 AuthorizationPolicies with targets, waypoints and what they serve come in. The policies of every
-service and of every waypoint go out, with what is wrong with them; RequestAuthentications are
-not looked at. docs/protocol/http-policies.md HP-1, HP-2, HP-17.
+service and of every waypoint go out, with what is wrong with them; ``token_rules`` attaches
+RequestAuthentications the same way. docs/protocol/http-policies.md HP-1, HP-2, HP-17.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +13,7 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import AuthorizationPolicy
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.mesh.namespaces import Membership
+from controlplane.mesh.policy_targets import TargetingPolicy
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.root_namespace import RootNamespace
 from controlplane.mesh.waypoint_gateways import NotWaypoint
@@ -72,7 +73,7 @@ class HttpPolicies:
     problems: Collection[ProblemKey, Problem]
 
 
-def targets_of(manifest: AuthorizationPolicy, root_namespace: str) -> tuple[Target, ...]:
+def targets_of(manifest: TargetingPolicy, root_namespace: str) -> tuple[Target, ...]:
     """Return what ``manifest`` is attached to, existing or not; nothing without targets.
 
     Nothing in another namespace is, and classes are for policies of the root namespace.
@@ -112,7 +113,7 @@ def build_http_policies(
             policy=translation.policy,
             reference=manifest.reference,
             targets=targets_of(manifest, root.of(fetch)),
-            problems=(*translation.problems, *_elsewhere(manifest)),
+            problems=(*translation.problems, *targets_elsewhere(manifest)),
         )
 
     translated = graph.derive(
@@ -176,7 +177,8 @@ def _sorted(found: Iterable[TargetingHttpPolicy]) -> tuple[HttpPolicy, ...]:
     return tuple(policies[key] for key in sorted(policies))
 
 
-def _elsewhere(manifest: AuthorizationPolicy) -> Iterable[Problem]:
+def targets_elsewhere(manifest: TargetingPolicy) -> Iterable[Problem]:
+    """Yield a problem for each target that is in another namespace than ``manifest``."""
     own = manifest.metadata.namespace
     for index, reference in enumerate(manifest.target_references):
         if reference.namespace not in ("", own):

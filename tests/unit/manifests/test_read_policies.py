@@ -7,7 +7,6 @@ from controlplane.manifests.istio import (
     AuthorizationRule,
     Operation,
     PeerAuthentication,
-    RequestAuthentication,
     Source,
     TargetReference,
     When,
@@ -164,7 +163,7 @@ def test_each_way_alone_is_fine() -> None:
     assert policy("{}").selector is None
 
 
-def test_peer_and_request_authentications_are_read() -> None:
+def test_peer_authentications_are_read() -> None:
     found = manifest_of(
         HEAD.format("PeerAuthentication")
         + "spec: {selector: {matchLabels: {a: b}}, mtls: {mode: STRICT},"
@@ -173,11 +172,6 @@ def test_peer_and_request_authentications_are_read() -> None:
     assert isinstance(found, PeerAuthentication)
     assert (found.selector, found.mode) == ({"a": "b"}, "STRICT")
     assert list(found.port_modes.items()) == [(80, "PERMISSIVE"), (9090, "DISABLE")]
-    request = manifest_of(
-        HEAD.format("RequestAuthentication") + "spec: {jwtRules: [{issuer: a, audiences: [b]}]}\n"
-    )
-    assert isinstance(request, RequestAuthentication)
-    assert request.spec == b'{"jwtRules":[{"audiences":["b"],"issuer":"a"}]}'
 
 
 @pytest.mark.proves("MF-13")
