@@ -23,6 +23,7 @@ from controlplane.mesh.service_conditions import (
     WAYPOINT_MISSING,
     WORKLOAD_ENTRY_MANAGER,
 )
+from controlplane.mesh.traffic_rules import TRAFFIC_RULE_MANAGER
 from controlplane.model.problem import Condition
 
 _OF_SERVICES: Final = dict.fromkeys(
@@ -38,6 +39,8 @@ MANAGERS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             WAYPOINT_ACCEPTED: WAYPOINT_MANAGER,
         },
         "RequestAuthentication": {WAYPOINT_ACCEPTED: WAYPOINT_MANAGER},
+        "VirtualService": {WAYPOINT_ACCEPTED: TRAFFIC_RULE_MANAGER},
+        "DestinationRule": {WAYPOINT_ACCEPTED: TRAFFIC_RULE_MANAGER},
     }
 )
 """The field manager of each type, by kind: what is looked for even where nothing is wanted."""

@@ -21,6 +21,7 @@ from controlplane.manifests.istio import (
 )
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.traffic_rules import DestinationRule, VirtualService
 from controlplane.mesh.inputs import MESH, Manifests
 from controlplane.mesh.settings import MeshSettings
 from controlplane.model.labels import LabelSelector
@@ -51,6 +52,8 @@ class Membership:
     authorization_policies: Collection[Name, AuthorizationPolicy]
     peer_authentications: Collection[Name, PeerAuthentication]
     request_authentications: Collection[Name, RequestAuthentication]
+    virtual_services: Collection[Name, VirtualService]
+    destination_rules: Collection[Name, DestinationRule]
     configured: Collection[Name, MeshConfig]
     memberships: Collection[Name, bool]
     discovery: Collection[Name, tuple[LabelSelector, ...]]
@@ -120,6 +123,8 @@ def build_membership(graph: Graph, manifests: Manifests, settings: MeshSettings)
         request_authentications=revised(
             "request authentications", manifests.request_authentications
         ),
+        virtual_services=revised("virtual services", manifests.virtual_services),
+        destination_rules=revised("destination rules", manifests.destination_rules),
         configured=manifests.mesh_config,
         memberships=memberships,
         discovery=discovery,

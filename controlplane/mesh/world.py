@@ -10,7 +10,10 @@ from controlplane.dataflow import Collection, Graph
 from controlplane.manifests.core import Namespace
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
+from controlplane.mesh.access_logs import AccessLogs, build_access_logs
+from controlplane.mesh.backend_tls import BackendTlsRules, build_backend_tls
 from controlplane.mesh.candidates import Candidate, CandidateKey
+from controlplane.mesh.connection_routes import ConnectionRoutes, build_connection_routes
 from controlplane.mesh.endpoint_slices import (
     build_references,
     build_slice_problems,
@@ -28,13 +31,16 @@ from controlplane.mesh.parts import Parts
 from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.residents import build_residents
+from controlplane.mesh.route_backends import build_route_backends
 from controlplane.mesh.scopes import build_node_policies
 from controlplane.mesh.selection import build_selections
 from controlplane.mesh.service_conditions import build_service_conditions
 from controlplane.mesh.service_entries import build_entry_candidates, build_entry_problems
 from controlplane.mesh.services import build_service_candidates, build_service_problems
 from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.token_rules import TokenRules, build_token_rules
 from controlplane.mesh.traffic_distribution import build_namespace_distributions
+from controlplane.mesh.traffic_rules import build_traffic_rules
 from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
 from controlplane.mesh.waypoint_endpoints import index_members
 from controlplane.mesh.waypoint_traffic import WaypointTraffic, build_waypoint_traffic
@@ -70,6 +76,10 @@ class World:
     waypoints: Collection[Name, Waypoint]
     traffic: WaypointTraffic
     http_policies: HttpPolicies
+    token_rules: TokenRules
+    access_logs: AccessLogs
+    connection_routes: ConnectionRoutes
+    backend_tls: BackendTlsRules
     residents: Collection[Name, Resident]
     conditions: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
@@ -111,7 +121,21 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
     http_policies = build_http_policies(
         graph, membership, policies.root_namespace, waypoints, traffic.services
     )
+    access_logs = build_access_logs(graph, membership)
+    token_rules = build_token_rules(
+        graph, membership, policies.root_namespace, waypoints, traffic.services, inputs.key_sets
+    )
+    backends = build_route_backends(graph, services, traffic.services)
+    connection_routes = build_connection_routes(
+        graph, membership, manifests.connection_routes, traffic.services, backends
+    )
+    backend_tls = build_backend_tls(
+        graph, membership, manifests.backend_tls_policies, manifests.config_maps
+    )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
+    traffic_rules = build_traffic_rules(
+        graph, membership, policies.root_namespace, traffic.services, settings.domain_suffix
+    )
     return World(
         namespaces=membership.namespaces,
         workloads=workloads,
@@ -123,8 +147,14 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         waypoints=waypoints.ready,
         traffic=traffic,
         http_policies=http_policies,
+        token_rules=token_rules,
+        access_logs=access_logs,
+        connection_routes=connection_routes,
+        backend_tls=backend_tls,
         residents=build_residents(graph, manifests.pods),
-        conditions=graph.union("conditions", told.conditions, policies.conditions),
+        conditions=graph.union(
+            "conditions", told.conditions, policies.conditions, traffic_rules.conditions
+        ),
         problems=graph.union(
             "problems",
             *expansion.problems,
@@ -133,8 +163,13 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             told.problems,
             policies.problems,
             http_policies.problems,
+            token_rules.problems,
+            access_logs.problems,
+            connection_routes.problems,
+            backend_tls.problems,
             services.problems,
             traffic.problems,
+            traffic_rules.problems,
             build_service_problems(graph, membership),
             build_entry_problems(graph, membership),
             build_endpoint_problems(graph, membership),

@@ -15,6 +15,15 @@ PATHS = {
     "WorkloadEntry": "/apis/networking.istio.io/v1/workloadentries",
     "AuthorizationPolicy": "/apis/security.istio.io/v1/authorizationpolicies",
     "RequestAuthentication": "/apis/security.istio.io/v1/requestauthentications",
+    "VirtualService": "/apis/networking.istio.io/v1/virtualservices",
+    "DestinationRule": "/apis/networking.istio.io/v1/destinationrules",
+}
+ROUTE_PATHS = {
+    "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/httproutes",
+    "GRPCRoute": "/apis/gateway.networking.k8s.io/v1/grpcroutes",
+    "TCPRoute": "/apis/gateway.networking.k8s.io/v1alpha2/tcproutes",
+    "TLSRoute": "/apis/gateway.networking.k8s.io/v1alpha2/tlsroutes",
+    "BackendTLSPolicy": "/apis/gateway.networking.k8s.io/v1/backendtlspolicies",
 }
 
 
@@ -41,7 +50,7 @@ class StatusMemory(ClusterMemory):
         return {each["type"]: each for each in status.get("conditions", [])}
 
     def _answer(self, method: str, path: str, params: Mapping[str, str], body: Any) -> Answer:
-        if method == "GET" and path in PATHS.values():
+        if method == "GET" and path in (*PATHS.values(), *ROUTE_PATHS.values()):
             return self._page(path, params)
         if method == "PATCH":
             return self._patched(path.removesuffix("/status"), params, body)
@@ -80,5 +89,5 @@ class StatusMemory(ClusterMemory):
 
 
 def path_of(kind: str, name: str, namespace: str = "default") -> str:
-    head, _, plural = PATHS[kind].rpartition("/")
+    head, _, plural = (PATHS | ROUTE_PATHS)[kind].rpartition("/")
     return f"{head}/namespaces/{namespace}/{plural}/{name}"

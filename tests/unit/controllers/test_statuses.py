@@ -441,7 +441,7 @@ async def test_a_kind_that_cannot_be_listed_is_shown_and_stops_no_other() -> Non
     telling.cluster.make("Service", "shop")
     telling.want(a_condition())
     answers = [a_refusal(403, "Forbidden"), Answer(200, b"no list"), a_refusal(410, "Expired")]
-    telling.cluster.fail("GET", answers[0], answers[0], *[answers[0]] * 3)
+    telling.cluster.fail("GET", answers[0], answers[0], *[answers[0]] * 5)
     async with settled(telling.controller.run()) as until:
         await until(lambda: len(telling.controller.troubles) == len(PATHS))
         keys = {str(key) for key in telling.controller.troubles}
