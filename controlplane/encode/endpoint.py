@@ -21,6 +21,8 @@ from controlplane.model.waypoint_traffic import Endpoint, Layer, ServiceEndpoint
 from controlplane.model.workload import Locality
 
 ORIGINAL_DESTINATION: Final = "envoy.filters.listener.original_dst"
+TOLD_BY: Final = "istio"
+"""The metadata that logs and metrics read."""
 _MOST_WEIGHT: Final = 2**32 - 1
 _IPV6_BYTES: Final = 16
 
@@ -70,6 +72,12 @@ def _endpoint(endpoint: Endpoint, most: int) -> Any:
         socket = message.endpoint.address.socket_address
         socket.address = address if isinstance(address, str) else text_from_address(address)
         socket.port_value = endpoint.port
+    who = endpoint.workload
+    if who is not None:
+        told = {"workload": who.name, "namespace": who.namespace, "principal": who.principal}
+        message.metadata.filter_metadata[TOLD_BY].update(
+            {key: value for key, value in told.items() if value and value.isprintable()}
+        )
     if not endpoint.is_healthy:
         message.health_status = health_check_pb2.UNHEALTHY
     if endpoint.weight != 1:

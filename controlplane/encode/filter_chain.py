@@ -4,7 +4,7 @@ They are bytes, encoded once per service, which ``listener`` puts together.
 docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -15,10 +15,17 @@ from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_stat
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf.message import Message
 
+from controlplane.encode.access_log import (
+    Destination,
+    connection_logs,
+    destination,
+    request_logs,
+)
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_state import filter_state
 from controlplane.encode.http_filters import http_filters
 from controlplane.encode.rbac import encode_network_policies
+from controlplane.encode.traffic_metrics import connection_metrics, request_metrics
 from controlplane.encode.typed import ADS, encoded, packed, seconds
 from controlplane.encode.waypoint_names import (
     BLACKHOLE,
@@ -65,10 +72,11 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
     )
     onward = network_filter("connect_authority", again)
     http, tcp = direct_name(Layer.HTTP), direct_name(Layer.TCP)
+    anywhere = Destination()
     try:
         return (
-            _chain(http, onward, _http_filter(http, content)),
-            _chain(tcp, onward, *_tcp_filters(tcp, ENCAPSULATE, content)),
+            _chain(http, onward, _http_filter(http, content, anywhere)),
+            _chain(tcp, onward, *_tcp_filters(tcp, ENCAPSULATE, content, anywhere)),
         )
     except (ValueError, TypeError) as error:
         raise EncodeError(http, str(error)) from error
@@ -86,12 +94,13 @@ def network_filter(name: str, message: Message) -> Any:
 
 def _service_chains(service: ServedService, content: ChainContent) -> Iterator[Chain]:
     for port in service.ports:
+        to = destination(service, port)
         for layer in port.layers:
             name = service_name(port.number, layer, service.hostname)
             if layer is Layer.HTTP:
-                yield _chain(name, _http_filter(name, content))
+                yield _chain(name, _http_filter(name, content, to))
             else:
-                yield _chain(name, *_tcp_filters(name, name, content))
+                yield _chain(name, *_tcp_filters(name, name, content, to))
 
 
 def _chain(name: str, *filters: Any) -> Chain:
@@ -99,7 +108,7 @@ def _chain(name: str, *filters: Any) -> Chain:
     return Chain(name, encoded(message))
 
 
-def _http_filter(name: str, content: ChainContent) -> Any:
+def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:
     manager = HTTP_MANAGER(
         stat_prefix=name,
         stream_idle_timeout=seconds(0),
@@ -109,18 +118,25 @@ def _http_filter(name: str, content: ChainContent) -> Any:
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http_filters=list(http_filters(content)),
         rds={"route_config_name": name, "config_source": ADS},
+        access_log=[*request_logs(content.access_log, to), *request_metrics(to)],
     )
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 
-def _tcp_filters(name: str, cluster: str, content: ChainContent) -> Iterator[Any]:
+def _tcp_filters(name: str, cluster: str, content: ChainContent, to: Destination) -> Iterator[Any]:
     """Yield the filters of a chain of bytes: policies, then what passes the bytes on."""
     policies = content.connection_policies
     for filter_name, policy in encode_network_policies(_DENY_ALL if policies is None else policies):
         yield network_filter(filter_name, policy)
-    yield _tcp_filter(name, cluster)
+    told = [*connection_logs(content.access_log, to), *connection_metrics(to)]
+    yield _tcp_filter(name, cluster, told)
 
 
-def _tcp_filter(name: str, cluster: str) -> Any:
-    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=name, cluster=cluster)
+def _tcp_filter(name: str, cluster: str, told: Sequence[Any] = ()) -> Any:
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=name,
+        cluster=cluster,
+        access_log=told,
+        access_log_options={"flush_access_log_on_connected": True} if told else None,
+    )
     return network_filter("envoy.filters.network.tcp_proxy", proxy)

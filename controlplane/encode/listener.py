@@ -15,6 +15,7 @@ from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_p
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
+from controlplane.encode.access_log import lost_tunnel_logs, refused_tunnel_logs
 from controlplane.encode.cluster import HBONE_PORT
 from controlplane.encode.dispatch import dispatch, never_sniffed
 from controlplane.encode.envelope import LISTENER_TYPE, delimited, resource
@@ -35,6 +36,7 @@ from controlplane.encode.waypoint_names import (
     CONNECT_TERMINATE,
     MAIN_INTERNAL,
 )
+from controlplane.model.access_log import AccessLog
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService, WaypointFrame
 
@@ -44,20 +46,25 @@ _FILTER_CHAIN_MATCHER: Final = b"\x82\x02"
 _ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 - node proxies come to the pod's address
 _ALL_IPV6: Final = "::"
 _SNIFFING_SECONDS: Final = 5
+_LOG: Final = AccessLog()
 _STREAMS_PER_CONNECTION: Final = 100
 _PING_SECONDS: Final = 10
 _PONG_SECONDS: Final = 20
 
 
-def encode_connect_terminate(frame: WaypointFrame) -> Resource:
+def encode_connect_terminate(frame: WaypointFrame, log: AccessLog = _LOG) -> Resource:
     """Return the listener that ends HBONE and carries on who the client is.
+
+    What it refuses is told as ``log`` says.
 
     Raises EncodeError for values an Envoy would reject.
     """
     chain = {
         "name": "default",
         "transport_socket": server_socket(frame.trust_domain),
-        "filters": [network_filter("envoy.filters.network.http_connection_manager", _tunnel_end())],
+        "filters": [
+            network_filter("envoy.filters.network.http_connection_manager", _tunnel_end(log))
+        ],
     }
     first, *others = _listen_addresses(frame)
     message = listener_pb2.Listener(
@@ -102,12 +109,16 @@ def encode_main_internal(
         raise EncodeError(MAIN_INTERNAL, str(error)) from error
 
 
-def encode_connect_originate() -> Resource:
-    """Return the listener that starts HBONE to the address it was connected for."""
+def encode_connect_originate(log: AccessLog = _LOG) -> Resource:
+    """Return the listener that starts HBONE to the address it was connected for.
+
+    What cannot be reached is told as ``log`` says.
+    """
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=CONNECT_ORIGINATE,
         cluster=CONNECT_ORIGINATE,
         tunneling_config={"hostname": "%DOWNSTREAM_LOCAL_ADDRESS%"},
+        access_log=lost_tunnel_logs(log),
     )
     message = listener_pb2.Listener(
         name=CONNECT_ORIGINATE,
@@ -118,7 +129,7 @@ def encode_connect_originate() -> Resource:
     return resource(CONNECT_ORIGINATE, encoded(message), LISTENER_TYPE)
 
 
-def _tunnel_end() -> Any:
+def _tunnel_end(log: AccessLog) -> Any:
     connect = {"upgrade_type": "CONNECT"}
     route = route_components_pb2.Route(
         match={"connect_matcher": {}},
@@ -142,6 +153,7 @@ def _tunnel_end() -> Any:
             },
         },
         http_filters=[http_filter("connect_authority", carry_on), router_filter()],
+        access_log=refused_tunnel_logs(log),
         route_config=route_pb2.RouteConfiguration(
             name="default",
             virtual_hosts=[{"name": "default", "domains": ["*"], "routes": [route]}],

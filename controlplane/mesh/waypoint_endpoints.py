@@ -6,14 +6,16 @@ docs/protocol/waypoint-config.md WC-20 to WC-25.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph, Index
 from controlplane.mesh.networks import Networks
 from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.model.identity import Identity
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.waypoint_traffic import (
     Endpoint,
+    EndpointWorkload,
     Resolution,
     ServedPort,
     ServedService,
@@ -25,6 +27,8 @@ from controlplane.model.workload import (
     Workload,
     WorkloadStatus,
 )
+
+_DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 
 
 class EndpointsKey(NamedTuple):
@@ -117,7 +121,23 @@ def _endpoint(service: ServiceName, port: ServedPort, workload: Workload) -> End
         is_tunnelled=workload.tunnel_protocol is TunnelProtocol.HBONE,
         is_healthy=is_healthy,
         weight=workload.capacity or 1,
+        workload=_who(workload),
     )
+
+
+def _who(workload: Workload) -> EndpointWorkload:
+    name = workload.workload_name or workload.name
+    if workload.tunnel_protocol is not TunnelProtocol.HBONE:
+        return EndpointWorkload(name, workload.namespace)
+    try:
+        identity = Identity(
+            trust_domain=workload.trust_domain or _DEFAULT_TRUST_DOMAIN,
+            namespace=workload.namespace,
+            service_account=workload.service_account,
+        )
+    except ValueError:
+        return EndpointWorkload(name, workload.namespace)
+    return EndpointWorkload(name, workload.namespace, str(identity))
 
 
 def _target_port(service: ServiceName, number: int, workload: Workload) -> int:

@@ -8,8 +8,10 @@ docs/protocol/waypoint-config.md WC-30, WC-50.
 
 from dataclasses import dataclass
 
+from controlplane.model.access_log import AccessLog
 from controlplane.model.authorization_provider import ReachableProvider
 from controlplane.model.http_policy import HttpPolicy
+from controlplane.model.token_rule import TokenRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +20,11 @@ class ChainContent:
 
     ``provider`` is whom policies of action CUSTOM ask. ``names_client`` tells the application who
     the client is. ``connection_policies`` are for connections that are not HTTP, None where nothing
-    is known to be allowed.
+    is known to be allowed. ``token_rules`` say whose tokens are taken.
     """
 
     provider: ReachableProvider | None = None
     names_client: bool = False
     connection_policies: tuple[HttpPolicy, ...] | None = None
+    token_rules: tuple[TokenRule, ...] = ()
+    access_log: AccessLog = AccessLog()

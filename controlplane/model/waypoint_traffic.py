@@ -84,11 +84,19 @@ class ServedService:
         return self.service.hostname
 
 
+class EndpointWorkload(NamedTuple):
+    """Who is behind an endpoint, for logs and metrics; ``principal`` is "" outside the mesh."""
+
+    name: str
+    namespace: str
+    principal: str = ""
+
+
 class Endpoint(NamedTuple):
     """One place where requests to a service port end.
 
     ``address`` is 4 or 16 bytes, or a hostname that the waypoint looks up. ``is_tunnelled`` says
-    that HBONE goes there. ``weight`` is at least 1.
+    that HBONE goes there. ``weight`` is at least 1. ``workload`` is for people to read.
     """
 
     locality: Locality
@@ -97,6 +105,7 @@ class Endpoint(NamedTuple):
     is_tunnelled: bool = False
     is_healthy: bool = True
     weight: int = 1
+    workload: EndpointWorkload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,18 @@ DirectChains = Collection[Name, tuple[Chain, ...] | Refusal]
 def build_service_chains(graph: Graph, world: World) -> ServiceChains:
     """Declare the filter chains of every served service on ``graph``."""
 
-    def gathered(fetch: Fetch, service: ServedService) -> ChainContent:
+    def gathered(fetch: Fetch, service: ServedService) -> ChainContent | None:
         host = WaypointHost(service.waypoint, service.hostname)
         # A chain of HTTP does not hear of policies: they travel with its routes.
         is_bytes = any(Layer.TCP in port.layers for port in service.ports)
+        is_http = any(Layer.HTTP in port.layers for port in service.ports)
+        token_rules = fetch.one(world.token_rules.by_service, host) if is_http else ()
+        if token_rules is None:
+            return None
         return ChainContent(
-            connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else ()
+            connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else (),
+            token_rules=token_rules,
+            access_log=world.access_logs.of(fetch),
         )
 
     contents = graph.derive("content of chains of services", world.traffic.services, gathered)
@@ -46,9 +52,16 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
 def build_direct_chains(graph: Graph, world: World) -> DirectChains:
     """Declare the filter chains of workloads reached by address on ``graph``."""
 
-    def gathered(fetch: Fetch, direct: DirectWorkloads) -> ChainContent:
+    def gathered(fetch: Fetch, direct: DirectWorkloads) -> ChainContent | None:
         policies = fetch.one(world.http_policies.by_waypoint, direct.waypoint)
-        return ChainContent(connection_policies=policies)
+        token_rules = fetch.one(world.token_rules.by_waypoint, direct.waypoint)
+        if token_rules is None:
+            return None
+        return ChainContent(
+            connection_policies=policies,
+            token_rules=token_rules,
+            access_log=world.access_logs.of(fetch),
+        )
 
     contents = graph.derive("content of chains of workloads", world.traffic.direct, gathered)
 

@@ -45,7 +45,6 @@ def build_waypoint_listeners(
 ) -> Collection[WaypointResource, Sent]:
     """Declare the listeners of every waypoint on ``graph``."""
     by_waypoint = chained.index("filter chains by waypoint", _waypoint_of)
-    onward = encode_connect_originate()
 
     def rule(fetch: Fetch, frame: WaypointFrame) -> Resources:
         waypoint = frame.waypoint
@@ -61,14 +60,15 @@ def build_waypoint_listeners(
             chains += direct_ones
         services = [value.service for value in served]
         owner = gateway_of(waypoint)
+        log = world.access_logs.of(fetch)
         return {
             WaypointResource(waypoint, CONNECT_TERMINATE): attempt(
-                owner, lambda: encode_connect_terminate(frame)
+                owner, lambda: encode_connect_terminate(frame, log)
             ),
             WaypointResource(waypoint, MAIN_INTERNAL): attempt(
                 owner, lambda: encode_main_internal(services, chains, direct)
             ),
-            WaypointResource(waypoint, CONNECT_ORIGINATE): onward,
+            WaypointResource(waypoint, CONNECT_ORIGINATE): encode_connect_originate(log),
         }
 
     return graph.derive_many("listeners of waypoints", world.traffic.frames, rule)

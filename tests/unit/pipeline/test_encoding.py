@@ -11,6 +11,7 @@ from controlplane.encode.workload import encode_workload
 from controlplane.manifests.core import Namespace
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
+from controlplane.mesh.access_logs import AccessLogs
 from controlplane.mesh.http_policies import HttpPolicies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.world import World
@@ -87,6 +88,10 @@ class Mesh:
                 by_service=graph.union("policies of services"),
                 by_waypoint=graph.union("policies of waypoints"),
                 problems=graph.union("problems of policies for waypoints"),
+            ),
+            access_logs=AccessLogs(
+                configured=graph.union("access logs"),
+                problems=graph.union("problems of access logs"),
             ),
             residents=graph.input("residents", Resident, key=lambda value: value.key),
             conditions=graph.input(
