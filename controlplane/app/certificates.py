@@ -24,6 +24,7 @@ from controlplane.app.kept import Kept, given_authority, root_file
 from controlplane.app.preparation import Preparation
 from controlplane.authentication.accounts import read_accounts
 from controlplane.authentication.authenticator import TokenAuthenticator
+from controlplane.authentication.caller import Caller
 from controlplane.authentication.clusters import Clusters
 from controlplane.authentication.review import TokenReviews
 from controlplane.authentication.token_review import TokenReviewer
@@ -32,6 +33,7 @@ from controlplane.ca.decisions import Decisions
 from controlplane.ca.errors import AuthorityError
 from controlplane.ca.given_authority import GivenAuthority
 from controlplane.ca.issuance import Issuance
+from controlplane.ca.keyed_identity import KeyedIdentity
 from controlplane.ca.limits import Limits, RateLimits
 from controlplane.ca.node_authorization import NodeSettings, ResidentAuthorizer
 from controlplane.ca.requests import CertificateRequests, RequestSettings
@@ -62,7 +64,7 @@ _log = structlog.get_logger()
 
 
 class Certificates:
-    """Everything about certificates of one process.
+    """Everything about certificates of one process; an ``xds.secret_keeper.SecretIssuer``.
 
     Raises:
         StartupError: a setting, a key or the database cannot be used.
@@ -155,6 +157,24 @@ class Certificates:
         )
         self._residents.on_gone(lambda uid: authenticator.forget_pod(cluster, uid))
         return authenticator
+
+    async def issue_identity(self, caller: Caller, peer: str) -> KeyedIdentity:
+        """Return a new key and its certificate for the account that ``caller`` is.
+
+        Raises:
+            AuthorityError: it may not have one, or there is none to be had now.
+        """
+        return await self._requests.issue_identity(caller, peer)
+
+    def trusted_roots(self) -> bytes | None:
+        """Return every trusted root as PEM; None when they are not known yet."""
+        roots = self.roots()
+        return None if roots is None else roots[0].encode()
+
+    def authority_id(self) -> str:
+        """Return which authority signs now; "" when none does."""
+        snapshot = self._signers.current()
+        return "" if snapshot is None else snapshot.authority_id
 
     @property
     def journal(self) -> Journal:

@@ -11,6 +11,13 @@ from typing import Final
 import structlog
 
 from controlplane.dataflow import Change, CommitSummary
+from controlplane.encode.envelope import (
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+    SECRET_TYPE,
+)
 from controlplane.insight.resource_objects import object_of
 from controlplane.mesh.problems import ProblemKey
 from controlplane.metrics import MeshMetrics, Metrics, ServingMetrics
@@ -26,6 +33,11 @@ _SHORT_TYPES: Final = {
     "type.googleapis.com/istio.workload.Address": "wds",
     "type.googleapis.com/istio.workload.Workload": "wds",
     "type.googleapis.com/istio.security.Authorization": "wads",
+    CLUSTER_TYPE: "cds",
+    ENDPOINT_TYPE: "eds",
+    LISTENER_TYPE: "lds",
+    ROUTE_TYPE: "rds",
+    SECRET_TYPE: "sds",
 }
 _NAMES_LOGGED: Final = 10
 _MESSAGE_LOGGED: Final = 1000

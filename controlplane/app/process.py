@@ -209,6 +209,7 @@ class Process:
             clock,
             ready=self._readiness.why_incomplete,
             access=certificates.access,
+            secrets=certificates,
             observer=StreamObservation(self.metrics.serving, mesh.commits.elapsed),
         )
         stack.push_async_callback(server.stop, 0)

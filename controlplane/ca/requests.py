@@ -18,6 +18,7 @@ from controlplane.ca import records
 from controlplane.ca.csr import MAXIMUM_LENGTH
 from controlplane.ca.decisions import Decisions, asks_for_signer, named_identity
 from controlplane.ca.errors import (
+    AuthorityError,
     MalformedRequestError,
     OversizedRequestError,
     RateLimitedError,
@@ -28,6 +29,7 @@ from controlplane.ca.errors import (
 )
 from controlplane.ca.issuance import Chain, Issuance, Ticket
 from controlplane.ca.key_holders import KeyHolders
+from controlplane.ca.keyed_identity import KeyedIdentity, new_key
 from controlplane.ca.limits import Limits
 from controlplane.ca.observer import Observer
 from controlplane.ca.profile import Profile
@@ -134,6 +136,38 @@ class CertificateRequests:
         await self._record(attempt, ticket, chain)
         self._observer.issued(self._clock.monotonic() - started, ticket.request.key_type)
         return IstioCertificateResponse(cert_chain=chain.certificates).SerializeToString()
+
+    async def issue_identity(self, caller: Caller, peer: str) -> KeyedIdentity:
+        """Return a new key and its certificate for the account that ``caller`` is.
+
+        The same steps as for a request, but for the credentials: ``caller`` has been authenticated
+        by whoever asks. The key is made here, for this one answer, and kept nowhere (KI-1 to KI-4).
+
+        Raises:
+            AuthorityError: it may not have one, or there is none to be had now.
+        """
+        self._observer.requested()
+        attempt = Attempt(request_id=self._name_request(), peer=peer, caller=caller)
+        started = self._clock.monotonic()
+        try:
+            self._limits.admit(caller)
+            decision = await self._decisions.decide(caller, None)
+            key, request = new_key()
+            ticket = self._issuance.prepare(Profile.for_workload(decision.identity), request)
+            signing_since = self._clock.monotonic()
+            chain = await self._issuance.sign(ticket)
+            self._observer.signed(self._clock.monotonic() - signing_since)
+            await self._record(attempt, ticket, chain)
+        except AuthorityError as error:
+            self._refuse(attempt, error)
+            raise
+        self._observer.issued(self._clock.monotonic() - started, ticket.request.key_type)
+        return KeyedIdentity(
+            chain="".join(chain.certificates[:-1]).encode(),
+            key=key,
+            not_after=chain.validity.not_after,
+            authority_id=chain.authority_id,
+        )
 
     async def _record(self, attempt: Attempt, ticket: Ticket, chain: Chain) -> None:
         key_seen_on = self._key_holders.hold(ticket.request.key_digest, _holder(attempt.caller))

@@ -10,13 +10,10 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controlplane.ca.errors import AuthorityError
 from controlplane.ca.issuance import Issuance
+from controlplane.ca.keyed_identity import new_key
 from controlplane.ca.profile import Profile
 from controlplane.ca.signer import SignerSource
 from controlplane.ca.ttl import LifetimePolicy
@@ -80,20 +77,13 @@ class ServingCertificate:
         Raises:
             AuthorityError: there is no authority fit to sign.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        request = (
-            x509.CertificateSigningRequestBuilder()
-            .subject_name(x509.Name([]))
-            .sign(key, hashes.SHA256())
-            .public_bytes(Encoding.PEM)
-            .decode()
-        )
+        key, request = new_key()
         ticket = self._issuance.prepare(self._profile, request, lifetimes=_LIFETIMES)
         chain = await self._issuance.sign(ticket)
         valid = chain.validity
         served = Served(
             chain="".join(chain.certificates[:-1]).encode(),
-            key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            key=key,
             authority_id=chain.authority_id,
             renew_at=valid.not_before + (valid.not_after - valid.not_before) / 2,
         )

@@ -1,6 +1,6 @@
 """A resource as it travels: encoded once, shared by every client that is sent it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Resource:
 
     name: str
     version: str
-    body: bytes
+    body: bytes = field(repr=False)
     aliases: tuple[str, ...] = ()
     node: str = ""
     services: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from controlplane.authentication.errors import (
     MalformedCredentialsError,
 )
 from controlplane.model.names import Name
-from controlplane.model.resident import Resident
+from controlplane.model.resident import LIVE_PHASES, Resident
 from controlplane.snapshots.residents import Residents
 from controlplane.xds.errors import (
     DiscoveryError,
@@ -54,8 +54,11 @@ class Access:
         except AuthenticationError as error:
             raise _refusal(error) from error
 
-    def authorize(self, caller: Caller, node: Node) -> None:
+    def authorize(self, caller: Caller, node: Node) -> Name | None:
         """Check that ``caller`` may speak for ``node``: its namespace, account and own node.
+
+        Returns the waypoint that a pod of a Gateway is of, None for a node proxy. It is told by
+        what we know of the caller's pod, never by what the client says (WS-1).
 
         Raises:
             ForbiddenError: it may not.
@@ -72,10 +75,23 @@ class Access:
             )
         if node.kind == NODE_PROXY:
             self._authorize_node_proxy(caller, node)
-        elif node.kind == WAYPOINT:
-            self._authorize_waypoint(caller)
-        else:
-            raise ForbiddenError(f"authorization failed: nodes of kind {node.kind} are not served")
+            return None
+        if node.kind == WAYPOINT:
+            return self._waypoint_of(caller)
+        raise ForbiddenError(f"authorization failed: nodes of kind {node.kind} are not served")
+
+    def declared_waypoint(self, node: Node) -> Name | None:
+        """Return the waypoint whose pod an unauthenticated client says it is, if we know the pod.
+
+        For loopback ports alone, where nobody is asked who they are (WS-2).
+        """
+        if node.kind != WAYPOINT:
+            return None
+        for residents in self.residents.values():
+            pod = residents.pod(Name(node.namespace, node.pod))
+            if pod is not None and pod.gateway and pod.phase in LIVE_PHASES:
+                return Name(pod.namespace, pod.gateway)
+        return None
 
     def node_of(self, caller: Caller) -> str:
         """Return the node that ``caller`` runs on, "" when that cannot be told for certain."""
@@ -94,10 +110,16 @@ class Access:
         pod = residents.pod(caller.pod)
         return pod if pod is not None and pod.uid == caller.pod_uid else None
 
-    def _authorize_waypoint(self, caller: Caller) -> None:
+    def _waypoint_of(self, caller: Caller) -> Name:
         pod = self._pod_of(caller)
-        if pod is None or not pod.gateway or pod.service_account != caller.service_account:
+        if (
+            pod is None
+            or not pod.gateway
+            or pod.phase not in LIVE_PHASES
+            or pod.service_account != caller.service_account
+        ):
             raise ForbiddenError("authorization failed: the caller is no pod of a Gateway")
+        return Name(pod.namespace, pod.gateway)
 
     def _authorize_node_proxy(self, caller: Caller, node: Node) -> None:
         if caller.account not in self.trusted:

@@ -1,6 +1,6 @@
 """Responses: frames of a snapshot in, bytes of a DeltaDiscoveryResponse out, by concatenation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.snapshots.frame import Frame, removed_entries, varint
 
@@ -15,7 +15,7 @@ class Response:
 
     type_url: str
     nonce: str
-    body: bytes
+    body: bytes = field(repr=False)
     commit: int
     updated: int
     removed: int

@@ -19,6 +19,7 @@ import structlog
 
 from controlplane.authentication.caller import Caller
 from controlplane.clock import Clock
+from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.xds.debug import DebugAnswers, DebugStream
 from controlplane.xds.errors import (
@@ -33,6 +34,7 @@ from controlplane.xds.identity import Access
 from controlplane.xds.node import Node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.rate import TokenBucket
+from controlplane.xds.secret_keeper import Holder, SecretIssuer, SecretKeeper
 from controlplane.xds.session import Origin, Session
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.stream import Stream
@@ -48,6 +50,9 @@ _FIRST_SYNCS_LAST = 10.0
 _END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
 
 _HEADERS_SECONDS = 1.0
+
+# A token that was taken in its last second must not bring its client back at once.
+_SHORTEST_STREAM = 1.0
 
 _log = structlog.get_logger("xds")
 
@@ -65,10 +70,11 @@ class XdsServer:
 
     ``ready`` returns why nothing can be served yet, in words, or None. Without
     ``access`` nobody is authenticated, and only loopback addresses are listened on; with it,
-    callers of encrypted ports are.
+    callers of encrypted ports are. ``secrets`` makes the keys of waypoints; without it they get
+    none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a server is made of, each replaceable
         self,
         catalog: Catalog,
         settings: XdsSettings,
@@ -76,6 +82,7 @@ class XdsServer:
         *,
         ready: Callable[[], str | None] = lambda: None,
         access: Access | None = None,
+        secrets: SecretIssuer | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.fleet = Fleet(clock, replica=settings.replica)
@@ -85,6 +92,7 @@ class XdsServer:
         self._clock = clock
         self._ready = ready
         self._access = access
+        self._secrets = secrets
         self._observer: Observer = observer or SilentObserver()
         self._bucket = TokenBucket(
             rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
@@ -92,7 +100,7 @@ class XdsServer:
         self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
         self._large_requests = asyncio.Lock()
         self._numbers = count(1)
-        self._streams: dict[Stream, float] = {}
+        self._streams: dict[Stream, tuple[float, str]] = {}
         self._debug_streams: set[DebugStream] = set()
         self._last_opened: float | None = None
         self._is_draining = False
@@ -166,10 +174,10 @@ class XdsServer:
             first_syncs=self._first_syncs,
             large_requests=self._large_requests,
             hold=self._settings.first_sync_hold,
+            keeper=self._keeper(session, Holder(caller=caller, peer=transport.peer)),
         )
-        spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret
         self._last_opened = self._clock.monotonic()
-        self._streams[stream] = self._clock.monotonic() + self._settings.connection_age * spread
+        self._streams[stream] = self._last_moment(caller)
         self.fleet.add(session)
         ending = "the connection was lost"
         try:
@@ -219,11 +227,36 @@ class XdsServer:
             return None
         return await self._access.authenticate(transport.metadata, transport.peer)
 
-    def _authorization(self, caller: Caller | None) -> Callable[[Node], None]:
-        """Return what checks the node of a stream's first request."""
-        if self._access is None or caller is None:
+    def _authorization(self, caller: Caller | None) -> Callable[[Node], Name | None]:
+        """Return what checks the node of a stream's first request, and tells its waypoint."""
+        if self._access is None:
             return lambda _: None
+        if caller is None:
+            return self._access.declared_waypoint
         return partial(self._access.authorize, caller)
+
+    def _keeper(self, session: Session, holder: Holder) -> Callable[[Stream], SecretKeeper] | None:
+        """Return what makes the keeper of a stream's secrets; None where nobody makes any."""
+        issuer = self._secrets
+        if issuer is None:
+            return None
+        return lambda stream: SecretKeeper(
+            issuer,
+            holder,
+            subscription=lambda: session.secrets,
+            wake=stream.wake,
+            clock=self._clock,
+        )
+
+    def _last_moment(self, caller: Caller | None) -> tuple[float, str]:
+        """Return when a stream has to end, and why: of age, or with the token that opened it."""
+        now = self._clock.monotonic()
+        spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret
+        aged = now + self._settings.connection_age * spread, "connection age reached"
+        if caller is None or caller.expires_at is None:
+            return aged
+        left = max(caller.expires_at - self._clock.now().timestamp(), _SHORTEST_STREAM)
+        return min(aged, (now + left, "the token it was opened with expired"))
 
     def _committed(self, _: int) -> None:
         for stream in self._streams:
@@ -237,8 +270,8 @@ class XdsServer:
             if self._last_opened is not None and now - self._last_opened > _FIRST_SYNCS_LAST:
                 self._last_opened = None
                 self._catalog.release()
-            for stream, until in tuple(self._streams.items()):
-                reason = "connection age reached" if now >= until else stream.session.ending()
+            for stream, (until, why) in tuple(self._streams.items()):
+                reason = why if now >= until else stream.session.ending()
                 if reason is not None:
                     stream.end(reason)
                 elif stream.session.has_work():

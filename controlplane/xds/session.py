@@ -2,7 +2,7 @@
 
 ``stream`` feeds it from a transport and sends what ``responses`` yields. Order is security
 (docs/protocol/discovery.md OR-n): a policy goes out before workloads that list it, and goes away
-after them.
+after them. What a waypoint is sent, and in which order, is up to ``waypoint_types``.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.clock import Clock
+from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
 from controlplane.snapshots.table import FRESH
-from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.errors import ForbiddenError, MalformedRequestError
 from controlplane.xds.node import Node, read_node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.on_demand import OnDemandSubscription
 from controlplane.xds.response import Response
+from controlplane.xds.secret_subscription import SecretSubscription
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.subscription import Nonces, Subscription, UnservedSubscription
+from controlplane.xds.waypoint_subscription import WaypointSubscription
+from controlplane.xds.waypoint_types import StreamTools, WaypointTypes
 from controlplane.xds.wildcard import PolicySubscription, WildcardSubscription
 
 _MOST_TYPES = 32
@@ -43,7 +47,9 @@ class Origin:
 class Session:
     """The state of one stream, of the client at ``origin``.
 
-    ``authorize`` raises ForbiddenError if the caller may not speak for a node.
+    ``authorize`` raises ForbiddenError if the caller may not speak for a node; it returns the
+    waypoint whose pod the client is, None for every other client. A waypoint's pod is asked about
+    again and again: its stream ends when it is one no more.
 
     Call ``receive`` for every request, ``responses`` after it and after every commit, and look at
     ``ending`` from time to time.
@@ -56,7 +62,7 @@ class Session:
         clock: Clock,
         *,
         origin: Origin | None = None,
-        authorize: Callable[[Node], None] = lambda _: None,
+        authorize: Callable[[Node], Name | None] = lambda _: None,
         observer: Observer | None = None,
     ) -> None:
         self.origin = origin or Origin()
@@ -71,6 +77,12 @@ class Session:
         self._observer: Observer = observer or SilentObserver()
         self._nonces = Nonces()
         self._opened = clock.monotonic()
+        self._waypoint: WaypointTypes | None = None
+
+    @property
+    def secrets(self) -> SecretSubscription | None:
+        """Return the subscription of a waypoint to its secrets, None before there is one."""
+        return None if self._waypoint is None else self._waypoint.secrets
 
     def introduce(self, request: Any) -> Node:
         """Read who is calling from the first request of a stream.
@@ -82,7 +94,17 @@ class Session:
         if not request.HasField("node") or not request.node.id:
             raise MalformedRequestError("missing node information")
         node = read_node(request.node)
-        self._authorize(node)
+        waypoint = self._authorize(node)
+        if waypoint is not None:
+            self._waypoint = WaypointTypes(
+                waypoint,
+                StreamTools(
+                    catalog=self._catalog,
+                    settings=self._settings,
+                    clock=self._clock,
+                    nonces=self._nonces,
+                ),
+            )
         self.node = node
         self._observer.connected(self.number, node)
         return node
@@ -100,6 +122,11 @@ class Session:
         subscription = self.subscriptions.get(type_url)
         if request.HasField("error_detail"):
             self._rejected(subscription, request)
+            if isinstance(subscription, WaypointSubscription):
+                # A proxy says what it refuses and what else it wants in one request.
+                subscription.follow_up(
+                    request.resource_names_subscribe, request.resource_names_unsubscribe
+                )
             return
         if subscription is None:
             if len(self.subscriptions) >= _MOST_TYPES:
@@ -150,6 +177,8 @@ class Session:
 
     def ending(self) -> str | None:
         """Return why the stream should end now, in words; the client comes back and resumes."""
+        if self._waypoint is not None and not self._is_still_of(self._waypoint.waypoint):
+            return "the caller is no pod of this Gateway any more"
         for subscription in self.subscriptions.values():
             if subscription.is_lost:
                 return "too far behind to be told what changed"
@@ -163,6 +192,9 @@ class Session:
 
     def _in_order(self) -> Iterator[Subscription]:
         """Yield subscriptions in the order that is safe, with what each may send brought up."""
+        if self._waypoint is not None:
+            yield from self._waypoint.in_order()
+            return
         commit = self._catalog.commit
         policies = self._policies()
         if policies is not None and not policies.is_settled(commit):
@@ -211,7 +243,15 @@ class Session:
             and self._clock.monotonic() - self._opened < self._settings.authorization_wait
         )
 
+    def _is_still_of(self, waypoint: Name) -> bool:
+        try:
+            return self.node is None or self._authorize(self.node) == waypoint
+        except ForbiddenError:
+            return False
+
     def _subscribe(self, type_url: str, node: Node, request: Any) -> Subscription:
+        if self._waypoint is not None:
+            return self._waypoint.subscribe(type_url)
         if type_url == AUTHORIZATION_TYPE:
             scope = node.name if self._settings.scopes_policies_to_nodes and node.name else None
             view = self._catalog.authorizations(scope, knows_dry_run=node.knows_dry_run)
@@ -242,7 +282,8 @@ class Session:
         drops = "*" in request.resource_names_unsubscribe
         is_wildcard = isinstance(subscription, WildcardSubscription)
         if (
-            subscription.type_url not in _ADDRESS_TYPES
+            self._waypoint is not None
+            or subscription.type_url not in _ADDRESS_TYPES
             or subscription.cursor == FRESH
             or (wants and drops)
             or (is_wildcard and not drops)

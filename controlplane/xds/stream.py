@@ -5,12 +5,21 @@ never more than one message per client waits to be written.
 """
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from controlplane.snapshots.frame import finished
 from controlplane.xds.request import LARGE, parse_request
 from controlplane.xds.session import Session
 from controlplane.xds.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controlplane.xds.secret_keeper import SecretKeeper
+
+_log = structlog.get_logger("xds")
 
 
 class Stream:
@@ -18,7 +27,8 @@ class Stream:
 
     ``first_syncs`` bounds how many large first responses are in the making or on their way, each
     for at most ``hold`` seconds: a slow reader must not keep the others out.
-    ``large_requests`` is held while one that lists many versions is parsed.
+    ``large_requests`` is held while one that lists many versions is parsed. ``keeper`` makes who
+    keeps the secrets of a waypoint, for as long as the stream runs.
     """
 
     def __init__(
@@ -29,6 +39,7 @@ class Stream:
         first_syncs: asyncio.Semaphore,
         large_requests: asyncio.Lock,
         hold: float,
+        keeper: "Callable[[Stream], SecretKeeper] | None" = None,
     ) -> None:
         self.session = session
         self._transport = transport
@@ -36,6 +47,8 @@ class Stream:
         self._large_requests = large_requests
         self._hold = hold
         self._wake = asyncio.Event()
+        self._keeper = None if keeper is None else keeper(self)
+        self._keeping: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -63,18 +76,34 @@ class Stream:
                     return finished.result()
             raise AssertionError("nothing finished")
         finally:
-            for task in (reader, writer):
+            tasks = [task for task in (reader, writer, self._keeping) if task is not None]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._ended.cancel()
 
     async def _read(self) -> str:
         while (data := await self._transport.receive()) is not None:
             request = await self._parsed(data)
             self.session.receive(request)
+            self._keep_secrets()
             if self.session.has_work():
                 self._wake.set()
         return "the client ended the stream"
+
+    def _keep_secrets(self) -> None:
+        """Start to keep secrets with the first request for some; only waypoints ask."""
+        if self._keeper is None or self.session.secrets is None:
+            return
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._keeper.run(), name="secrets")
+            self._keeping.add_done_callback(self._kept)
+        self._keeper.asked()
+
+    def _kept(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("waypoint-key.stopped", error=type(task.exception()).__name__)
+            self.end("its secrets are not kept any more")
 
     async def _parsed(self, data: bytes) -> Any:
         parsing = parse_request(data)
