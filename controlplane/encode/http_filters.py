@@ -16,20 +16,31 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from google.protobuf.message import Message
 
 from controlplane.encode.http_route_filters import CORS, STATEFUL_SESSION
+from controlplane.encode.token_filter import encode_claim_headers, encode_token_check
 from controlplane.encode.typed import packed
-from controlplane.encode.waypoint_names import RBAC_ALLOW, RBAC_AUDIT, RBAC_CUSTOM, RBAC_DENY
+from controlplane.encode.waypoint_names import (
+    CLAIM_HEADERS,
+    RBAC_ALLOW,
+    RBAC_AUDIT,
+    RBAC_CUSTOM,
+    RBAC_DENY,
+    TOKEN_CHECK,
+)
 from controlplane.model.chain_content import ChainContent
 
 
-def http_filters(content: ChainContent) -> Iterator[Any]:  # noqa: ARG001 - filled in by and by
+def http_filters(content: ChainContent) -> Iterator[Any]:
     """Yield the filters of an HTTP chain, in the order in which a request meets them.
 
     Each step is a function of ``content`` that yields what it needs, which may be nothing.
     """
     # Whatever tells the application about the client comes first: a provider is told the same.
+    # Before it goes whatever only a token may tell.
+    yield from _optional(CLAIM_HEADERS, encode_claim_headers(content.token_rules))
     yield http_filter(RBAC_CUSTOM, rbac_pb2.RBAC())
     # Providers are asked here, by what the filter before marks; then tokens are read, because
     # everything after may look at claims.
+    yield from _optional(TOKEN_CHECK, encode_token_check(content.token_rules))
     yield http_filter(RBAC_AUDIT, rbac_pb2.RBAC())
     yield http_filter(RBAC_DENY, rbac_pb2.RBAC())
     # Bodies of policies come with the routes: routes that lost theirs let nothing through.
@@ -39,6 +50,11 @@ def http_filters(content: ChainContent) -> Iterator[Any]:  # noqa: ARG001 - fill
     # It does nothing by itself: routes say whose clients keep their endpoint.
     yield http_filter(STATEFUL_SESSION, stateful_session_pb2.StatefulSession())
     yield router_filter()
+
+
+def _optional(name: str, message: Message | None) -> Iterator[Any]:
+    if message is not None:
+        yield http_filter(name, message)
 
 
 def http_filter(name: str, message: Message) -> Any:

@@ -14,6 +14,7 @@ from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.access_logs import AccessLogs
 from controlplane.mesh.http_policies import HttpPolicies
 from controlplane.mesh.problems import ProblemKey
+from controlplane.mesh.token_rules import TokenRules
 from controlplane.mesh.world import World
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.policy import (
@@ -88,6 +89,16 @@ class Mesh:
                 by_service=graph.union("policies of services"),
                 by_waypoint=graph.union("policies of waypoints"),
                 problems=graph.union("problems of policies for waypoints"),
+            ),
+            token_rules=TokenRules(
+                by_service=graph.derive(
+                    "token rules", self.traffic.collections.services, lambda *_: ()
+                ),
+                by_waypoint=graph.derive(
+                    "token rules of waypoints", self.traffic.collections.frames, lambda *_: ()
+                ),
+                needed=graph.union("needed key sets"),
+                problems=graph.union("problems of token policies"),
             ),
             access_logs=AccessLogs(
                 configured=graph.union("access logs"),
