@@ -12,6 +12,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.message import Message
 
+from controlplane.encode.backend_tls import backend_socket
 from controlplane.encode.endpoint import ORIGINAL_DESTINATION, load_assignment
 from controlplane.encode.envelope import CLUSTER_TYPE, resource
 from controlplane.encode.errors import EncodeError
@@ -22,8 +23,10 @@ from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     ENCAPSULATE,
     MAIN_INTERNAL,
+    outbound_name,
     service_name,
 )
+from controlplane.model.backend_tls import BackendTls
 from controlplane.model.waypoint_traffic import (
     Layer,
     Resolution,
@@ -43,16 +46,24 @@ _IDLE_SECONDS: Final = 3600
 
 
 def encode_service_cluster(
-    service: ServedService, port: ServedPort, layer: Layer, looked_up: ServiceEndpoints | None
+    service: ServedService,
+    port: ServedPort,
+    layer: Layer,
+    looked_up: ServiceEndpoints | None = None,
+    *,
+    tls: BackendTls | None = None,
+    is_outbound: bool = False,
 ) -> Resource:
     """Return the cluster of one port of ``service`` as one layer sees it.
 
     ``looked_up`` are its endpoints when the waypoint has to look up names to find them: they are
-    part of the cluster then. Raises EncodeError for values an Envoy would reject.
+    part of the cluster then. ``tls`` is what endpoints have to show. ``is_outbound`` says that the
+    waypoint only sends there. Raises EncodeError for values an Envoy would reject.
     """
-    name = service_name(port.number, layer, service.hostname)
+    named = outbound_name if is_outbound else service_name
+    name = named(port.number, layer, service.hostname)
     try:
-        message = _service_cluster(name, service, looked_up)
+        message = _service_cluster(name, service, looked_up, tls)
         if layer is Layer.HTTP:
             _set_http_options(message, _spoken(port.protocol))
         return resource(name, encoded(message), CLUSTER_TYPE)
@@ -62,12 +73,12 @@ def encode_service_cluster(
 
 def encode_main_internal_cluster() -> Resource:
     """Return the cluster that leads what came over HBONE to ``main_internal``."""
-    return _fixed(_internal(MAIN_INTERNAL, MAIN_INTERNAL, _internal_upstream()))
+    return _fixed(_internal(MAIN_INTERNAL, MAIN_INTERNAL, _internal_upstream(_plain_socket())))
 
 
 def encode_encapsulate_cluster() -> Resource:
     """Return the cluster that leads to ``connect_originate`` whatever address was asked for."""
-    return _fixed(_internal(ENCAPSULATE, CONNECT_ORIGINATE, _internal_upstream()))
+    return _fixed(_internal(ENCAPSULATE, CONNECT_ORIGINATE, _internal_upstream(_plain_socket())))
 
 
 def encode_connect_originate_cluster(frame: WaypointFrame) -> Resource:
@@ -84,21 +95,32 @@ def encode_connect_originate_cluster(frame: WaypointFrame) -> Resource:
             explicit_http_config={"http2_protocol_options": {"allow_connect": True}},
         )
         _set_http_options(message, options)
-        message.transport_socket.CopyFrom(client_socket(frame.trust_domain))
+        message.transport_socket.CopyFrom(client_socket(frame))
         return _fixed(message)
     except (ValueError, TypeError) as error:
         raise EncodeError(CONNECT_ORIGINATE, str(error)) from error
 
 
-def _service_cluster(name: str, service: ServedService, looked_up: ServiceEndpoints | None) -> Any:
+def _service_cluster(
+    name: str, service: ServedService, looked_up: ServiceEndpoints | None, tls: BackendTls | None
+) -> Any:
     message = _cluster(name)
+    if tls is not None and not tls.is_usable:
+        # Without endpoints nothing is ever sent: neither in the clear nor unchecked.
+        message.type = cluster_pb2.Cluster.STATIC
+        message.load_assignment.CopyFrom(load_assignment(name, ()))
+        return message
+    inside = _plain_socket() if tls is None else backend_socket(tls)
     if service.resolution is Resolution.ORIGINAL_DESTINATION:
         _use_original_destination(message)
+        if tls is not None:
+            message.transport_socket.CopyFrom(inside)
         return message
     message.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     # Endpoints that are known to be unready are worse than none, whatever their share.
     message.common_lb_config.healthy_panic_threshold.value = 0
-    socket = _internal_upstream({"kind": {"host": {}}, "name": ORIGINAL_DESTINATION})
+    passed = {"kind": {"host": {}}, "name": ORIGINAL_DESTINATION}
+    socket = _internal_upstream(inside, passed)
     message.transport_socket.CopyFrom(socket)
     if looked_up is None:
         message.type = cluster_pb2.Cluster.EDS
@@ -156,13 +178,17 @@ def _internal(name: str, listener: str, socket: Any) -> Any:
     return message
 
 
-def _internal_upstream(*passed: Any) -> Any:
+def _internal_upstream(inside: Any, *passed: Any) -> Any:
     """Return the socket of an internal connection; ``passed`` is metadata that goes along."""
     message = internal_upstream_pb2.InternalUpstreamTransport(
         passthrough_metadata=list(passed),
-        transport_socket=transport_socket("raw_buffer", raw_buffer_pb2.RawBuffer()),
+        transport_socket=inside,
     )
     return transport_socket("internal_upstream", message)
+
+
+def _plain_socket() -> Any:
+    return transport_socket("raw_buffer", raw_buffer_pb2.RawBuffer())
 
 
 def _use_original_destination(message: Any) -> None:

@@ -21,6 +21,7 @@ from controlplane.encode.access_log import (
     destination,
     request_logs,
 )
+from controlplane.encode.connection_route import onward
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_state import filter_state
 from controlplane.encode.http_filters import http_filters
@@ -35,6 +36,7 @@ from controlplane.encode.waypoint_names import (
     service_name,
 )
 from controlplane.model.chain_content import ChainContent
+from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpAction, HttpPolicy
 from controlplane.model.names import Name
 from controlplane.model.waypoint_traffic import Layer, ServedService
@@ -67,16 +69,16 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
 
     Raises EncodeError for values an Envoy would reject.
     """
-    again = set_filter_state_pb2.Config(
+    address = set_filter_state_pb2.Config(
         on_new_connection=[filter_state(LOCAL_ADDRESS, f"%FILTER_STATE({LOCAL_ADDRESS}:PLAIN)%")]
     )
-    onward = network_filter("connect_authority", again)
+    again = network_filter("connect_authority", address)
     http, tcp = direct_name(Layer.HTTP), direct_name(Layer.TCP)
     anywhere = Destination()
     try:
         return (
-            _chain(http, onward, _http_filter(http, content, anywhere)),
-            _chain(tcp, onward, *_tcp_filters(tcp, ENCAPSULATE, content, anywhere)),
+            _chain(http, again, _http_filter(http, content, anywhere)),
+            _chain(tcp, again, *_tcp_filters(tcp, {"cluster": ENCAPSULATE}, content, anywhere)),
         )
     except (ValueError, TypeError) as error:
         raise EncodeError(http, str(error)) from error
@@ -84,7 +86,7 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
 
 def blackhole_chain() -> Chain:
     """Return a chain that nothing is matched to: a listener without any is rejected."""
-    return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, BLACKHOLE))
+    return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, {"cluster": BLACKHOLE}))
 
 
 def network_filter(name: str, message: Message) -> Any:
@@ -100,7 +102,9 @@ def _service_chains(service: ServedService, content: ChainContent) -> Iterator[C
             if layer is Layer.HTTP:
                 yield _chain(name, _http_filter(name, content, to))
             else:
-                yield _chain(name, *_tcp_filters(name, name, content, to))
+                route = _route_of(port.number, content)
+                onwards = {"cluster": name} if route is None else onward(route)
+                yield _chain(name, *_tcp_filters(name, onwards, content, to))
 
 
 def _chain(name: str, *filters: Any) -> Chain:
@@ -123,19 +127,25 @@ def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 
-def _tcp_filters(name: str, cluster: str, content: ChainContent, to: Destination) -> Iterator[Any]:
+def _tcp_filters(
+    name: str, onwards: dict[str, Any], content: ChainContent, to: Destination
+) -> Iterator[Any]:
     """Yield the filters of a chain of bytes: policies, then what passes the bytes on."""
     policies = content.connection_policies
     for filter_name, policy in encode_network_policies(_DENY_ALL if policies is None else policies):
         yield network_filter(filter_name, policy)
     told = [*connection_logs(content.access_log, to), *connection_metrics(to)]
-    yield _tcp_filter(name, cluster, told)
+    yield _tcp_filter(name, onwards, told)
 
 
-def _tcp_filter(name: str, cluster: str, told: Sequence[Any] = ()) -> Any:
+def _route_of(port: int, content: ChainContent) -> ConnectionRoute | None:
+    return next((route for route in content.connection_routes if route.port == port), None)
+
+
+def _tcp_filter(name: str, onwards: dict[str, Any], told: Sequence[Any] = ()) -> Any:
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=name,
-        cluster=cluster,
+        **onwards,
         access_log=told,
         access_log_options={"flush_access_log_on_connected": True} if told else None,
     )

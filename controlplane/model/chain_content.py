@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from controlplane.model.access_log import AccessLog
 from controlplane.model.authorization_provider import ReachableProvider
+from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpPolicy
 from controlplane.model.token_rule import TokenRule
 
@@ -21,6 +22,7 @@ class ChainContent:
     ``provider`` is whom policies of action CUSTOM ask. ``names_client`` tells the application who
     the client is. ``connection_policies`` are for connections that are not HTTP, None where nothing
     is known to be allowed. ``token_rules`` say whose tokens are taken.
+    ``connection_routes`` say where bytes go that are not for the service itself, by port.
     """
 
     provider: ReachableProvider | None = None
@@ -28,3 +30,4 @@ class ChainContent:
     connection_policies: tuple[HttpPolicy, ...] | None = None
     token_rules: tuple[TokenRule, ...] = ()
     access_log: AccessLog = AccessLog()
+    connection_routes: tuple[ConnectionRoute, ...] = ()

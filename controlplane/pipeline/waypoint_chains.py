@@ -8,9 +8,11 @@ from collections.abc import Callable
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_chain import Chain, encode_direct_chains, encode_service_chains
+from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.chain_content import ChainContent
+from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService
 from controlplane.pipeline.refusals import Refusal
@@ -35,6 +37,7 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
             connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else (),
             token_rules=token_rules,
             access_log=world.access_logs.of(fetch),
+            connection_routes=_connection_routes(fetch, world, service),
         )
 
     contents = graph.derive("content of chains of services", world.traffic.services, gathered)
@@ -72,6 +75,20 @@ def build_direct_chains(graph: Graph, world: World) -> DirectChains:
         return _attempt(gateway_of(direct.waypoint), lambda: encode_direct_chains(content))
 
     return graph.derive("filter chains of workloads", world.traffic.direct, chained)
+
+
+def _connection_routes(
+    fetch: Fetch, world: World, service: ServedService
+) -> tuple[ConnectionRoute, ...]:
+    found = (
+        fetch.one(
+            world.connection_routes.by_port,
+            EndpointsKey(service.waypoint, service.hostname, port.number),
+        )
+        for port in service.ports
+        if Layer.TCP in port.layers
+    )
+    return tuple(route for route in found if route is not None)
 
 
 def _attempt(

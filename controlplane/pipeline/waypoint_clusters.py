@@ -18,6 +18,7 @@ from controlplane.encode.waypoint_names import (
     MAIN_INTERNAL,
     service_name,
 )
+from controlplane.mesh.backend_tls import PortKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
@@ -70,11 +71,12 @@ def _service_clusters(
         for port in service.ports:
             key = EndpointsKey(service.waypoint, service.hostname, port.number)
             endpoints = fetch.one(looked_up, key)
+            tls = fetch.one(world.backend_tls.by_port, PortKey(service.owner, port.number))
             for layer in port.layers:
                 name = service_name(port.number, layer, service.hostname)
                 found[WaypointResource(service.waypoint, name)] = attempt(
                     service.owner,
-                    partial(encode_service_cluster, service, port, layer, endpoints),
+                    partial(encode_service_cluster, service, port, layer, endpoints, tls=tls),
                 )
         return found
 
