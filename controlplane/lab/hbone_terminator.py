@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from controlplane.clock import Clock, SystemClock
 from controlplane.lab.certificates import HeldCertificate
@@ -17,7 +17,10 @@ from controlplane.lab.hbone_connection import HboneConnection
 from controlplane.lab.hbone_errors import HandshakeError
 from controlplane.lab.hbone_pipe import join
 from controlplane.lab.hbone_stream import HboneStream
-from controlplane.lab.hbone_tls import peer_identity, server_context
+from controlplane.lab.hbone_tls import peer_identity, prepare, server_context
+
+if TYPE_CHECKING:
+    import ssl
 
 Address: TypeAlias = tuple[str, int]
 Plain: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -74,9 +77,12 @@ class Terminator:
         host: the address to listen on, port 0 for a free one.
         port: see ``host``.
         clock: measures durations.
+        judge: where one request leads, or the status it is refused with; instead of
+            ``application``, for who has to know more of it than its authority.
+        completed: hears of every request that is over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a listener is made of, by name
         self,
         held: HeldCertificate,
         *,
@@ -85,14 +91,18 @@ class Terminator:
         host: str,
         port: int = 0,
         clock: Clock | None = None,
+        judge: Callable[[Access], Address | int] | None = None,
+        completed: Callable[[Access], None] = lambda _: None,
     ) -> None:
         self.accesses: deque[Access] = deque(maxlen=_MOST_RECORDS)
         self.refused: deque[str] = deque(maxlen=_MOST_RECORDS)
         self._held = held
         self._admits = admits
-        self._application = application
+        self._judge = judge or (lambda access: application(access.authority) or _NOT_FOUND)
+        self._completed = completed
         self._wanted = (host, port)
         self._clock = clock or SystemClock()
+        self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[HboneConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,10 +115,16 @@ class Terminator:
         host, port, *_ = self._server.sockets[0].getsockname()
         return host, port
 
+    @property
+    def serial(self) -> str:
+        """Return the serial number of the certificate it shows, in hexadecimal."""
+        return self._held.serial
+
     async def __aenter__(self) -> Self:
         host, port = self._wanted
+        self._context = server_context(self._held)
         self._server = await asyncio.start_server(
-            self._begin, host, port, ssl=server_context(self._held), ssl_shutdown_timeout=1.0
+            self._begin, host, port, ssl=self._context, ssl_shutdown_timeout=1.0
         )
         return self
 
@@ -124,6 +140,12 @@ class Terminator:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+    def renew(self, held: HeldCertificate) -> None:
+        """Show another certificate to who connects from now on; roots are only ever added."""
+        self._held = held
+        if self._context is not None:
+            prepare(self._context, held)
 
     def drain(self) -> None:
         """Tell every client to open new streams elsewhere; those there are go on."""
@@ -176,17 +198,20 @@ class Terminator:
         stream = access.stream
         try:
             access.headers = await stream.headers
-            access.status, plain = await self._reach(access.headers)
+            access.status, plain = await self._reach(access)
             connection.respond(stream, access.status, is_whole=plain is None)
             if plain is not None:
                 await join(stream, *plain)
         finally:
             access.duration = self._clock.monotonic() - began
+            self._completed(access)
 
-    async def _reach(self, headers: Mapping[str, str]) -> tuple[int, Plain | None]:
-        target = self._application(headers.get(":authority", ""))
-        if headers.get(":method") != "CONNECT" or target is None:
+    async def _reach(self, access: Access) -> tuple[int, Plain | None]:
+        if access.headers.get(":method") != "CONNECT":
             return _NOT_FOUND, None
+        target = self._judge(access)
+        if isinstance(target, int):
+            return target, None
         try:
             async with asyncio.timeout(_PATIENCE):
                 return _OK, await asyncio.open_connection(*target)

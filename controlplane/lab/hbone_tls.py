@@ -22,7 +22,8 @@ def client_context(held: HeldCertificate) -> ssl.SSLContext:
     """Return what connects in the name of ``held``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    return _prepared(context, held)
+    prepare(context, held)
+    return context
 
 
 def anonymous_context(held: HeldCertificate) -> ssl.SSLContext:
@@ -36,7 +37,8 @@ def server_context(held: HeldCertificate) -> ssl.SSLContext:
     """Return what listens in the name of ``held`` and wants certificates of its peers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
-    return _prepared(context, held)
+    prepare(context, held)
+    return context
 
 
 def peer_identity(writer: StreamWriter) -> str:
@@ -73,7 +75,8 @@ def roots_pem(held: HeldCertificate) -> str:
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in held.roots)
 
 
-def _prepared(context: ssl.SSLContext, held: HeldCertificate) -> ssl.SSLContext:
+def prepare(context: ssl.SSLContext, held: HeldCertificate) -> None:
+    """Let ``context`` show ``held`` from the next handshake on, and trust its roots as well."""
     # The standard library reads keys from files alone; this one is gone when the context is made.
     with TemporaryDirectory() as directory:
         chain, key = Path(directory) / "chain.pem", Path(directory) / "key.pem"
@@ -81,7 +84,7 @@ def _prepared(context: ssl.SSLContext, held: HeldCertificate) -> ssl.SSLContext:
         key.touch(mode=0o600)
         key.write_text(key_pem(held))
         context.load_cert_chain(chain, key)
-    return _restricted(context, held)
+    _restricted(context, held)
 
 
 def _restricted(context: ssl.SSLContext, held: HeldCertificate) -> ssl.SSLContext:

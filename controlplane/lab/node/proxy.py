@@ -1,0 +1,235 @@
+"""One node of the lab: a client of the control plane that carries the traffic of the node's pods.
+
+Pods come and go with what the control plane says: each captured one gets its certificate, its
+HBONE port, the ports of its applications and a SOCKS5 port for what it asks for itself.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from random import Random
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from controlplane.clock import Clock
+from controlplane.lab.errors import LabError
+from controlplane.lab.hbone_terminator import Address
+from controlplane.lab.node.access import AccessLog, AccessRecord
+from controlplane.lab.node.certificates import NodeCertificates
+from controlplane.lab.node.inbound import InboundPod
+from controlplane.lab.node.outbound import Connected, Outbound
+from controlplane.lab.node.socks import SocksPort
+from controlplane.lab.node_proxies import NodeProxy
+from controlplane.lab.ztunnel.decode import AUTHORIZATION_TYPE
+from controlplane.lab.ztunnel.route import Router
+from controlplane.lab.ztunnel.session import Applied
+from controlplane.lab.ztunnel.state import MeshState
+from controlplane.lab.ztunnel.workload import Tunnel, Workload
+
+_RENEW_SECONDS: Final = 5.0
+
+
+class Applications(Protocol):
+    """Where the applications of pods really listen."""
+
+    def ports(self, workload: Workload) -> tuple[int, ...]:
+        """Return the ports that clients know, none for a pod that nobody runs."""
+        ...
+
+    async def run(self, workload: Workload) -> None:
+        """Have the applications of a pod listen. Raises OSError when they cannot."""
+        ...
+
+    def address(self, workload: Workload, port: int) -> Address | None:
+        """Return where the application behind ``port`` listens, None where there is none."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pod:
+    """A pod of this node and all that is open for it."""
+
+    workload: Workload
+    stack: AsyncExitStack
+    inbound: InboundPod | None = None
+
+
+class Node:
+    """A node proxy; use it as ``async with Node(...) as node``.
+
+    Args:
+        proxy: its client and what it shows.
+        applications: where applications listen.
+        clock: what time it is.
+        listener: hears of every connection that is over.
+        random: samples endpoints.
+    """
+
+    def __init__(
+        self,
+        proxy: NodeProxy,
+        applications: Applications,
+        clock: Clock,
+        *,
+        listener: Callable[[AccessRecord], None] = lambda _: None,
+        random: Random | None = None,
+    ) -> None:
+        self.client = proxy.client
+        self.name = proxy.client.session.node.node_name
+        self.log = AccessLog(listener)
+        self.certificates = NodeCertificates(proxy.target, proxy.token, clock)
+        self.troubles: dict[str, str] = {}
+        self._applications = applications
+        self._clock = clock
+        router = Router(
+            state=self.state,
+            random=random or Random(),  # noqa: S311 - a lab's load balancing
+        )
+        self._outbound = Outbound(self.state, router, self.certificates.of, self.log, clock)
+        self._pods: dict[str, _Pod] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._observer = proxy.client.session.observer
+        proxy.client.session.observer = self._applied
+
+    @property
+    def state(self) -> MeshState:
+        """Return what the node knows."""
+        return self.client.state
+
+    @property
+    def serves(self) -> frozenset[str]:
+        """Return the uids of the captured pods that are ready for connections."""
+        return frozenset(uid for uid, pod in self._pods.items() if pod.inbound is not None)
+
+    def wanted(self) -> frozenset[str]:
+        """Return the uids of the captured pods that somebody runs here."""
+        return frozenset(
+            uid
+            for uid, workload in self.state.workloads.by_uid.items()
+            if workload.node == self.name and self._is_served(workload)
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.client.__aenter__()
+        self._task = asyncio.create_task(self._keep(), name=f"node {self.name}")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.client.__aexit__(None, None, None)
+        for uid in tuple(self._pods):
+            await self._drop(uid)
+        await self._outbound.close()
+
+    async def connect(self, uid: str, host: str, port: int) -> Connected:
+        """Return a connection of a pod of this node.
+
+        Raises:
+            LabError: it cannot be made, or there is no such pod.
+        """
+        workload = self.state.workloads.by_uid.get(uid)
+        if workload is None or workload.node != self.name:
+            raise LabError(f"no pod {uid} on {self.name}")
+        return await self._outbound.connect(workload, host, port)
+
+    @property
+    def carry(self) -> Callable[..., Awaitable[None]]:
+        """Return what carries the bytes of a connection."""
+        return self._outbound.carry
+
+    def _applied(self, applied: Applied) -> None:
+        if self._observer is not None:
+            self._observer(applied)
+        if applied.response.type_url == AUTHORIZATION_TYPE:
+            for pod in self._pods.values():
+                if pod.inbound is not None:
+                    pod.inbound.policies_changed()
+        self._changed.set()
+
+    async def _keep(self) -> None:
+        """Follow what the control plane says, and renew certificates in time."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RENEW_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self._follow()
+
+    async def _follow(self) -> None:
+        mine = {
+            workload.uid: workload
+            for workload in self.state.workloads.by_uid.values()
+            if workload.node == self.name and workload.addresses
+        }
+        for uid in self._pods.keys() - mine.keys():
+            await self._drop(uid)
+        for uid, workload in mine.items():
+            held = self._pods.get(uid)
+            if held is not None and _same_place(held.workload, workload):
+                held.workload = workload
+            elif held is not None:
+                await self._drop(uid)
+            try:
+                await self._see_to(uid, workload)
+            except (LabError, OSError) as error:
+                self.troubles[uid] = str(error) or type(error).__name__
+            else:
+                self.troubles.pop(uid, None)
+
+    async def _see_to(self, uid: str, workload: Workload) -> None:
+        pod = self._pods.get(uid)
+        ports = self._applications.ports(workload)
+        if pod is None:
+            pod = _Pod(workload=workload, stack=AsyncExitStack())
+            if ports:
+                await self._applications.run(workload)
+                await pod.stack.enter_async_context(self._socks(workload))
+            self._pods[uid] = pod
+        if not self._is_served(workload):
+            return
+        held = await self.certificates.of(workload.identity)
+        if pod.inbound is None:
+            inbound = InboundPod(
+                workload,
+                held,
+                state=self.state,
+                ports=ports,
+                application=self._applications.address,
+                log=self.log,
+                clock=self._clock,
+            )
+            pod.inbound = await pod.stack.enter_async_context(inbound)
+        elif pod.inbound.terminator.serial != held.serial:
+            pod.inbound.terminator.renew(held)
+
+    def _is_served(self, workload: Workload) -> bool:
+        is_captured = workload.tunnel is Tunnel.HBONE and not workload.native_tunnel
+        return is_captured and bool(workload.addresses and self._applications.ports(workload))
+
+    def _socks(self, workload: Workload) -> SocksPort:
+        async def connect(host: str, port: int) -> Connected:
+            return await self.connect(workload.uid, host, port)
+
+        return SocksPort(str(workload.addresses[0]), connect, self._outbound.carry)
+
+    async def _drop(self, uid: str) -> None:
+        pod = self._pods.pop(uid, None)
+        if pod is not None:
+            await pod.stack.aclose()
+
+
+def _same_place(one: Workload, other: Workload) -> bool:
+    return (one.addresses, one.identity, one.tunnel) == (
+        other.addresses,
+        other.identity,
+        other.tunnel,
+    )
