@@ -12,6 +12,8 @@ from controlplane.manifests.core import Namespace
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.access_logs import AccessLogs
+from controlplane.mesh.backend_tls import BackendTlsRules
+from controlplane.mesh.connection_routes import ConnectionRoutes
 from controlplane.mesh.http_policies import HttpPolicies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.token_rules import TokenRules
@@ -89,6 +91,17 @@ class Mesh:
                 by_service=graph.union("policies of services"),
                 by_waypoint=graph.union("policies of waypoints"),
                 problems=graph.union("problems of policies for waypoints"),
+            ),
+            connection_routes=ConnectionRoutes(
+                by_port=graph.union("connection routes"),
+                parents=graph.union("parents of connection routes"),
+                wanted=graph.union("wanted by connection routes"),
+                problems=graph.union("problems of connection routes"),
+            ),
+            backend_tls=BackendTlsRules(
+                by_port=graph.union("TLS of backends"),
+                ancestors=graph.union("ancestors of TLS policies"),
+                problems=graph.union("problems of TLS policies"),
             ),
             token_rules=TokenRules(
                 by_service=graph.derive(

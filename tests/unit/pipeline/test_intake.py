@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from controlplane.dataflow import Batcher
-from controlplane.manifests.core import ConfigMap
 from controlplane.manifests.mesh_config import MeshConfig
+from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.read_kinds import KINDS
 from controlplane.manifests.reading import MESH_CONFIG, Identity, identity_of, read_documents
 from controlplane.mesh.inputs import MESH
@@ -28,6 +28,10 @@ PROBLEM = Problem(
     message="odd",
     object=ObjectReference("Service", "default", "web"),
 )
+
+
+class LeftAside(Manifest, frozen=True, kw_only=True):
+    """A kind that no rule reads."""
 
 
 @dataclass
@@ -56,11 +60,12 @@ async def running() -> AsyncIterator[Rig]:
 
 def test_every_kind_that_is_read_has_an_input_that_takes_it() -> None:
     inputs = build_pipeline(MeshSettings()).inputs
-    kinds = [kind for _, kind in KINDS] + [MESH_CONFIG.kind]
+    kinds = [kind for _, kind in KINDS] + [MESH_CONFIG.kind, "ConfigMap"]
     places = {kind: input_of(inputs, Identity(kind, Name("", "x"))) for kind in kinds}
     assert [kind for kind, place in places.items() if place is None] == []
     filled = {place[0].name for place in places.values() if place}
-    assert filled == {each.name for each in inputs.all()}
+    # Key sets are fetched, not written.
+    assert filled == {each.name for each in inputs.all()} - {inputs.key_sets.name}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +110,8 @@ async def test_the_graph_is_not_ready_before_the_source_has_synced() -> None:
 
 async def test_a_kind_that_no_rule_reads_is_left_aside() -> None:
     async with running() as rig:
-        rig.intake.put(ConfigMap(metadata=some_metadata("a")), HERE)
-        rig.intake.remove("ConfigMap", Name("default", "a"))
+        rig.intake.put(LeftAside(metadata=some_metadata("a")), HERE)
+        rig.intake.remove("LeftAside", Name("default", "a"))
         await rig.settle()
         assert [each.name for each in rig.pipeline.inputs.all() if len(each)] == []
 
@@ -156,7 +161,7 @@ async def test_who_asked_hears_of_every_object_that_some_rule_reads() -> None:
     intake = Intake(pipeline.inputs, pipeline.found_problems, batcher, Listener())
     intake.put(a_service("web"), HERE)
     intake.put(a_service("api"), HERE, written_at=1_700_000_000.0)
-    intake.put(ConfigMap(metadata=some_metadata("left-aside")), HERE)
+    intake.put(LeftAside(metadata=some_metadata("left-aside")), HERE)
     intake.remove("Pod", Name("default", "gone"))
     intake.remove("Unknown", Name("default", "gone"))
     intake.problems(HERE, (PROBLEM,))
