@@ -5,6 +5,7 @@ Policies are laid over: they are those that were written by hand.
 
 from typing import Any
 
+from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from tests.e2e.waypoint.hand_written import HOST, POD, TARGETS, VIP, hand_written
 from tests.support.builders import HBONE, a_pod, a_service, a_service_port, a_waypoint
@@ -14,11 +15,12 @@ from tests.support.waypoint_snapshots import Waypoints
 PROTOCOLS = {80: "http", 7070: "grpc", 9000: "tcp"}
 
 
-def generated() -> WaypointResources:
+def generated(mesh_config: MeshConfig | None = None) -> WaypointResources:
     """Return what the control plane sends, with the policies and secrets written by hand."""
     waypoints = Waypoints()
     name, namespace, *_ = HOST.split(".")
     waypoints.apply(
+        mesh_config or MeshConfig(),
         a_waypoint("waypoint", namespace),
         a_service(
             name,
