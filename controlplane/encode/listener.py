@@ -61,7 +61,7 @@ def encode_connect_terminate(frame: WaypointFrame, log: AccessLog = _LOG) -> Res
     """
     chain = {
         "name": "default",
-        "transport_socket": server_socket(frame.trust_domain),
+        "transport_socket": server_socket(frame),
         "filters": [
             network_filter("envoy.filters.network.http_connection_manager", _tunnel_end(log))
         ],

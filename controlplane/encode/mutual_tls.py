@@ -10,28 +10,29 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 
 from controlplane.encode.typed import ADS, transport_socket
 from controlplane.encode.waypoint_names import IDENTITY_SECRET, ROOTS_SECRET
+from controlplane.model.waypoint_traffic import WaypointFrame
 
 
-def server_socket(trust_domain: str) -> Any:
-    """Return the transport socket that accepts clients of ``trust_domain`` and nobody else."""
+def server_socket(frame: WaypointFrame) -> Any:
+    """Return the transport socket that accepts clients of the mesh and nobody else."""
     context = tls_pb2.DownstreamTlsContext(
-        require_client_certificate={"value": True}, common_tls_context=_common(trust_domain)
+        require_client_certificate={"value": True}, common_tls_context=_common(frame)
     )
     return transport_socket("tls", context)
 
 
-def client_socket(trust_domain: str) -> Any:
-    """Return the transport socket that talks to servers of ``trust_domain`` and nobody else."""
-    return transport_socket(
-        "tls", tls_pb2.UpstreamTlsContext(common_tls_context=_common(trust_domain))
-    )
+def client_socket(frame: WaypointFrame) -> Any:
+    """Return the transport socket that talks to servers of the mesh and nobody else."""
+    return transport_socket("tls", tls_pb2.UpstreamTlsContext(common_tls_context=_common(frame)))
 
 
-def _common(trust_domain: str) -> Any:
+def _common(frame: WaypointFrame) -> Any:
     version = common_pb2.TlsParameters.TLSv1_3
     peers = common_pb2.CertificateValidationContext(
         match_typed_subject_alt_names=[
-            {"san_type": "URI", "matcher": {"prefix": f"spiffe://{trust_domain}/"}}
+            # The slash is part of it: other domains may start with the name of this one.
+            {"san_type": "URI", "matcher": {"prefix": f"spiffe://{domain}/"}}
+            for domain in (frame.trust_domain, *frame.trust_domain_aliases)
         ]
     )
     return tls_pb2.CommonTlsContext(

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from controlplane.model.authorization_provider import AuthorizationProvider
 from controlplane.model.labels import LabelSelector
 
 
@@ -31,6 +32,15 @@ class ServiceScope(msgspec.Struct, frozen=True):
     service_selector: LabelSelector | None = None
 
 
+class WrittenProvider(msgspec.Struct, frozen=True):
+    """Somebody who can be asked about requests, by what is written in ``field``, or its fault."""
+
+    field: str
+    name: str = ""
+    provider: AuthorizationProvider | None = None
+    fault: str = ""
+
+
 class MeshConfig(msgspec.Struct, frozen=True):
     """What the mesh rules read of the mesh configuration.
 
@@ -38,6 +48,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     """
 
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"
     discovery_selectors: tuple[LabelSelector, ...] = ()
     service_entry_visibility: ServiceEntryVisibility | None = None
@@ -45,3 +56,4 @@ class MeshConfig(msgspec.Struct, frozen=True):
     access_log_file: str | None = None
     access_log_encoding: str = "TEXT"
     access_log_format: str = ""
+    authorization_providers: tuple[WrittenProvider, ...] = ()

@@ -18,6 +18,7 @@ from controlplane.manifests.mesh_config import (
     VisibilityPolicy,
 )
 from controlplane.manifests.read_fields import RefusedFieldError, convert, objects, one_of
+from controlplane.manifests.read_providers import read_providers
 from controlplane.manifests.read_selectors import RawSelector, read_selector
 from controlplane.manifests.read_yaml import read_yaml
 
@@ -55,6 +56,8 @@ class RawMeshConfig(msgspec.Struct, rename="camel"):
     """The mesh configuration as written."""
 
     trust_domain: str | None = None
+    trust_domain_aliases: list[str] | None = None
+    extension_providers: list[dict[str, Any] | None] | None = None
     root_namespace: str | None = None
     discovery_selectors: list[RawSelector | None] | None = None
     service_entry_visibility: RawVisibility | None = None
@@ -74,11 +77,17 @@ def read_mesh_config(value: dict[str, Any]) -> MeshConfig:
     trust_domain = raw.trust_domain or _DEFAULTS.trust_domain
     if not _TRUST_DOMAIN.fullmatch(trust_domain):
         raise RefusedFieldError(("trustDomain",), f"{trust_domain!r} is not a trust domain")
+    aliases = raw.trust_domain_aliases or ()
+    for index, alias in enumerate(aliases):
+        if not _TRUST_DOMAIN.fullmatch(alias):
+            path: Path = ("trustDomainAliases", index)
+            raise RefusedFieldError(path, f"{alias!r} is not a trust domain")
     root_namespace = raw.root_namespace or _DEFAULTS.root_namespace
     if not _NAMESPACE.fullmatch(root_namespace):
         raise RefusedFieldError(("rootNamespace",), f"{root_namespace!r} is not a namespace")
     return MeshConfig(
         trust_domain=trust_domain,
+        trust_domain_aliases=tuple(dict.fromkeys(each for each in aliases if each != trust_domain)),
         root_namespace=root_namespace,
         discovery_selectors=tuple(
             read_selector(selector, ("discoverySelectors", index))
@@ -94,6 +103,7 @@ def read_mesh_config(value: dict[str, Any]) -> MeshConfig:
             raw.access_log_encoding or "TEXT", _ENCODINGS, ("accessLogEncoding",)
         ),
         access_log_format=raw.access_log_format or "",
+        authorization_providers=tuple(read_providers(raw.extension_providers)),
     )
 
 

@@ -108,7 +108,8 @@ def build_http_policies(
     def translate(fetch: Fetch, manifest: AuthorizationPolicy) -> TargetingHttpPolicy | None:
         if not manifest.target_references:
             return None
-        translation = translate_http_policy(manifest)
+        domains = membership.every_trust_domain.of(fetch)
+        translation = translate_http_policy(manifest, trust_domains=domains)
         return TargetingHttpPolicy(
             policy=translation.policy,
             reference=manifest.reference,

@@ -1,16 +1,17 @@
 """AuthorizationPolicy with targets in, what a waypoint enforces of it out.
 
 Pure: one manifest gives one ``HttpTranslation``. What cannot be used makes a policy stricter, and
-is a Problem. docs/protocol/http-policies.md HP-3 to HP-12.
+is a Problem. docs/protocol/http-policies.md HP-3 to HP-12, HP-22.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from controlplane.manifests.istio import AuthorizationPolicy, AuthorizationRule, Operation, Source
 from controlplane.mesh.authorization import DRY_RUN
 from controlplane.mesh.http_values import READERS, attribute_of
+from controlplane.mesh.trust_domains import in_every_domain
 from controlplane.model.http_policy import (
     Attribute,
     Criteria,
@@ -49,10 +50,16 @@ class HttpTranslation:
 
 
 def translate_http_policy(
-    manifest: AuthorizationPolicy, *, providers: frozenset[str] = frozenset()
+    manifest: AuthorizationPolicy,
+    *,
+    providers: Collection[str] = (),
+    trust_domains: Collection[str] = (),
 ) -> HttpTranslation:
-    """Return what waypoints enforce of ``manifest``; ``providers`` can be asked by CUSTOM."""
-    reader = _Reader(manifest)
+    """Return what waypoints enforce of ``manifest``.
+
+    ``providers`` can be asked by CUSTOM. Of ``trust_domains`` each stands for all (HP-22).
+    """
+    reader = _Reader(manifest, trust_domains)
     is_dry_run = reader.dry_run()
     action = HttpAction(manifest.action)
     if is_dry_run and action is HttpAction.CUSTOM:
@@ -75,9 +82,10 @@ def translate_http_policy(
 class _Reader:
     """Reads one policy and collects what is wrong with it."""
 
-    def __init__(self, manifest: AuthorizationPolicy) -> None:
+    def __init__(self, manifest: AuthorizationPolicy, trust_domains: Collection[str]) -> None:
         self.problems: list[Problem] = []
         self._manifest = manifest
+        self._trust_domains = trust_domains
         self._is_allow = manifest.action == HttpAction.ALLOW
         self._namespace = manifest.metadata.namespace
         self._lost = 0
@@ -168,7 +176,14 @@ class _Reader:
         for index, (text, value) in enumerate(zip(texts, read, strict=True)):
             if value is None:
                 self._unusable(f"{path}[{index}]", text)
-        usable = tuple(dict.fromkeys(value for value in read if value is not None))
+        usable = tuple(
+            dict.fromkeys(
+                meant
+                for value in read
+                if value is not None
+                for meant in in_every_domain(attribute, value, self._trust_domains)
+            )
+        )
         if usable and (negated or None not in read):
             yield Criterion(attribute, usable, negated, way)
 

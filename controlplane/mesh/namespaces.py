@@ -24,6 +24,7 @@ from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.traffic_rules import DestinationRule, VirtualService
 from controlplane.mesh.inputs import MESH, Manifests
 from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.trust_domains import TrustDomains, build_trust_domains
 from controlplane.model.labels import LabelSelector
 from controlplane.model.names import Name
 
@@ -58,6 +59,7 @@ class Membership:
     memberships: Collection[Name, bool]
     discovery: Collection[Name, tuple[LabelSelector, ...]]
     trust_domains: Collection[Name, str]
+    every_trust_domain: TrustDomains
 
     def includes(self, fetch: Fetch, namespace: str) -> bool:
         """Return whether objects in ``namespace`` belong to the mesh.
@@ -129,6 +131,7 @@ def build_membership(graph: Graph, manifests: Manifests, settings: MeshSettings)
         memberships=memberships,
         discovery=discovery,
         trust_domains=trust_domains,
+        every_trust_domain=build_trust_domains(graph, manifests.mesh_config),
     )
 
 

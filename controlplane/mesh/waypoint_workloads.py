@@ -19,7 +19,6 @@ from controlplane.model.waypoint import Waypoint
 from controlplane.model.waypoint_traffic import DirectWorkloads, WaypointFrame
 from controlplane.model.workload import NetworkMode, TunnelProtocol, Workload
 
-_DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 _IPV6_BYTES: Final = 16
 
 
@@ -49,9 +48,11 @@ def build_waypoint_frames(
         key = waypoint.key
         has_ipv4 = fetch.one(families, Family(key, is_ipv6=False)) is not None
         has_ipv6 = fetch.one(families, Family(key, is_ipv6=True)) is not None
+        trust_domain, *aliases = membership.every_trust_domain.of(fetch)
         return WaypointFrame(
             waypoint=key,
-            trust_domain=membership.trust_domain(fetch) or _DEFAULT_TRUST_DOMAIN,
+            trust_domain=trust_domain,
+            trust_domain_aliases=tuple(aliases),
             # Before its first pod has an address nobody knows, and nobody listens.
             has_ipv4=has_ipv4 or not has_ipv6,
             has_ipv6=has_ipv6,

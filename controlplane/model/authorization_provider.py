@@ -6,7 +6,7 @@ turns them into filters. docs/protocol/authorization-providers.md.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 
 class ProviderProtocol(StrEnum):
@@ -29,19 +29,24 @@ class AskedBody(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationProvider:
-    """How to ask one provider. Header names are lower case; one that ends in ``*`` is a prefix.
+    """How to ask one provider.
 
-    ``hostname`` and ``port`` are those of a service of the mesh. Without an answer for ``seconds``
-    the request is answered ``error_status``, or passes if ``fails_open``.
+    It is the service ``hostname``, of ``namespace`` if that is not "". Without an answer for
+    ``seconds`` the request is answered ``error_status``, or passes if ``fails_open``. Names of
+    headers are lower case; ``x*`` is a prefix, ``*x`` a suffix.
     """
+
+    DEFAULT_SECONDS: ClassVar[float] = 600.0
+    DEFAULT_STATUS: ClassVar[int] = 403
 
     name: str
     protocol: ProviderProtocol
     hostname: str
     port: int
-    seconds: float = 600.0
+    namespace: str = ""
+    seconds: float = DEFAULT_SECONDS
     fails_open: bool = False
-    error_status: int = 403
+    error_status: int = DEFAULT_STATUS
     clears_routes: bool = False
     path_prefix: str = ""
     asked_headers: tuple[str, ...] = ()

@@ -53,12 +53,13 @@ class AddressRange(NamedTuple):
 class WaypointFrame:
     """What the configuration of a waypoint has whatever it serves.
 
-    ``trust_domain`` is whose certificates it accepts. Its pods have addresses of the families,
+    ``trust_domain`` is whose certificates it accepts, besides those of its aliases. Its pods have addresses of the families,
     and listen on all of them unless ``listen_addresses`` says on which.
     """
 
     waypoint: Name
     trust_domain: str
+    trust_domain_aliases: tuple[str, ...] = ()
     has_ipv4: bool = True
     has_ipv6: bool = False
     listen_addresses: tuple[bytes, ...] = ()
