@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import substitution_format_string_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as log_entry_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
@@ -75,9 +76,8 @@ def connection_logs(log: AccessLog, to: Destination) -> list[Any]:
     """Return the loggers of a chain of bytes: a line for each connection, when it has ended."""
     found = ended_connection()
     if log.only_failures:
-        found = accesslog_pb2.AccessLogFilter(
-            and_filter={"filters": [found, _flagged()]},
-        )
+        failed = accesslog_pb2.AccessLogFilter(or_filter={"filters": [_flagged(), _denied()]})
+        found = accesslog_pb2.AccessLogFilter(and_filter={"filters": [found, failed]})
     return _loggers(log, _written(log, to), found)
 
 
@@ -152,6 +152,17 @@ def _refused_status() -> Any:
 def _flagged(flags: tuple[str, ...] = ()) -> Any:
     """Return the filter for what has one of the response flags, or any."""
     return accesslog_pb2.AccessLogFilter(response_flag_filter={"flags": flags})
+
+
+def _denied() -> Any:
+    """Return the filter for connections that a policy ended: they have no response flag."""
+    expression = cel_pb2.ExpressionFilter(expression="has(connection.termination_details)")
+    return accesslog_pb2.AccessLogFilter(
+        extension_filter={
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": packed(expression),
+        }
+    )
 
 
 def _escaped(text: str) -> str:

@@ -61,7 +61,8 @@ def access_log(config: MeshConfig) -> tuple[AccessLog, Mapping[str, str]]:
             faults["accessLogFile"] = (
                 f"{written!r} is no file that a waypoint can write; the log goes to /dev/stdout"
             )
-        found = replace(found, output=output or LogOutput.STDOUT, only_failures=written == "")
+            output = LogOutput.STDOUT
+        found = replace(found, output=output, only_failures=False)
     found = replace(found, is_json=config.access_log_encoding == "JSON")
     if config.access_log_format:
         read = _json if found.is_json else _text

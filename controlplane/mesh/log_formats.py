@@ -24,7 +24,7 @@ _STATE: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}(?::(?:PLAIN|TYPED))?")
 
 _LINE_BREAKS: Final = str.maketrans("", "", "\n\r\t")
 
-_PLAIN: Final = frozenset(
+PLAIN_WORDS: Final = frozenset(
     """
     ACCESS_LOG_TYPE BYTES_RECEIVED BYTES_SENT CONNECTION_ID CONNECTION_TERMINATION_DETAILS
     DOWNSTREAM_DIRECT_REMOTE_ADDRESS DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT
@@ -121,7 +121,7 @@ def _command_fault(command: re.Match[str]) -> str | None:
     takes_length = name in _HEADERS | _METADATA | _STATES
     if length is not None and not takes_length:
         return "the word takes no length"
-    if name in _PLAIN:
+    if name in PLAIN_WORDS:
         return None if argument is None else "the word takes nothing in brackets"
     accepts = _accepts(name, argument)
     if accepts is None:

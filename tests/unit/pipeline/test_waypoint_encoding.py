@@ -99,7 +99,7 @@ def test_a_pod_that_comes_changes_or_goes_is_one_set_of_endpoints() -> None:
 def test_what_does_not_concern_endpoints_changes_nothing() -> None:
     waypoints = _waypoints(the_waypoint(), a_web(), a_web_pod())
     told = {"app": "web", "version": "v2"}
-    assert waypoints.apply(a_web_pod(labels=told, service_account="other")) == {}
+    assert waypoints.apply(a_web_pod(labels=told, node="other")) == {}
     assert waypoints.apply(a_web(annotations={"note": "new"})) == {}
     assert waypoints.apply(a_pod("stranger", "shop", ips=["10.0.0.9"])) == {}
 
