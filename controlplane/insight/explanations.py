@@ -106,6 +106,30 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "waypoint.unsupported-rule": Explanation(
         "IL0412", "Say it with an HTTPRoute, or take the service named out of its hosts."
     ),
+    "waypoint.can-be-bypassed": Explanation(
+        "IL0413",
+        "Annotate the waypoint istiod-lite.io/waypoint-guard=true, or allow only its identity.",
+    ),
+    "waypoint.unreadable-guard": Explanation("IL0414", "Write true or false."),
+    # Routes.
+    "route.unusable-match": Explanation(
+        "IL0421", "Correct the match; until then all requests of its rule are answered 500."
+    ),
+    "route.unusable-filter": Explanation(
+        "IL0422", "Correct or remove the filter; until then its rule or backend answers 500."
+    ),
+    "route.unusable-session": Explanation(
+        "IL0423", "Use a cookie or header with a plain name, and no limits but a lifetime."
+    ),
+    "route.backend-not-usable": Explanation(
+        "IL0424", "Name a Service, or a Hostname, and a TCP port it has; its share answers 500."
+    ),
+    "route.parent-not-accepted": Explanation(
+        "IL0425", "Attach the route to a Service or ServiceEntry that is there, or a port it has."
+    ),
+    "route.no-waypoint": Explanation(
+        "IL0426", "Bind the parent to a waypoint: nobody else applies routes to requests."
+    ),
     # Policies.
     "policy.unusable-value": Explanation(
         "IL0501", "Correct the value; the policy is enforced more strictly than written."
@@ -135,6 +159,15 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "IL0513", "Add a selector: ports count only for selected workloads."
     ),
     # The mesh configuration.
+    "token.no-targets": Explanation(
+        "IL0521", "Name a waypoint, a Service or a ServiceEntry in targetRefs."
+    ),
+    "token.unusable-keys": Explanation(
+        "IL0522", "Correct the key set, or its address, or look at who answers there."
+    ),
+    "token.keys-not-fetched": Explanation(
+        "IL0523", "Nothing to do: only a control plane that runs fetches keys."
+    ),
     "mesh.unusable-access-log": Explanation(
         "IL0591",
         "Correct the field named; waypoints log to the standard output in the usual format.",

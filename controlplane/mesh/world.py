@@ -12,6 +12,7 @@ from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.access_logs import AccessLogs, build_access_logs
 from controlplane.mesh.backend_tls import BackendTlsRules, build_backend_tls
+from controlplane.mesh.bypasses import Ground, build_bypasses
 from controlplane.mesh.candidates import Candidate, CandidateKey
 from controlplane.mesh.connection_routes import ConnectionRoutes, build_connection_routes
 from controlplane.mesh.endpoint_slices import (
@@ -21,8 +22,10 @@ from controlplane.mesh.endpoint_slices import (
 )
 from controlplane.mesh.entry_endpoints import build_endpoint_problems, build_entry_endpoints
 from controlplane.mesh.expansion import expand
+from controlplane.mesh.foreign_services import ForeignServices, build_foreign_services
 from controlplane.mesh.hostnames import build_services
 from controlplane.mesh.http_policies import HttpPolicies, build_http_policies
+from controlplane.mesh.http_routes import HttpRoutes, HttpRouteSources, build_http_routes
 from controlplane.mesh.inputs import Inputs
 from controlplane.mesh.localities import build_localities
 from controlplane.mesh.namespaces import Membership, build_membership
@@ -32,6 +35,7 @@ from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.residents import build_residents
 from controlplane.mesh.route_backends import build_route_backends
+from controlplane.mesh.route_parents import build_route_parents
 from controlplane.mesh.scopes import build_node_policies
 from controlplane.mesh.selection import build_selections
 from controlplane.mesh.service_conditions import build_service_conditions
@@ -75,6 +79,8 @@ class World:
     node_policies: Collection[tuple[str, Name], Name]
     waypoints: Collection[Name, Waypoint]
     traffic: WaypointTraffic
+    foreign: ForeignServices
+    http_routes: HttpRoutes
     http_policies: HttpPolicies
     token_rules: TokenRules
     access_logs: AccessLogs
@@ -126,11 +132,24 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         graph, membership, policies.root_namespace, waypoints, traffic.services, inputs.key_sets
     )
     backends = build_route_backends(graph, services, traffic.services)
+    http_routes = build_http_routes(
+        graph,
+        HttpRouteSources(
+            manifests=manifests,
+            membership=membership,
+            parents=build_route_parents(graph, membership, services, waypoints, backends),
+            served=traffic.services,
+            settings=settings,
+        ),
+    )
     connection_routes = build_connection_routes(
         graph, membership, manifests.connection_routes, traffic.services, backends
     )
     backend_tls = build_backend_tls(
         graph, membership, manifests.backend_tls_policies, manifests.config_maps
+    )
+    foreign = build_foreign_services(
+        graph, backends, members, networks, http_routes.wanted, connection_routes.wanted
     )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     traffic_rules = build_traffic_rules(
@@ -146,6 +165,8 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         node_policies=build_node_policies(graph, workloads, policies.authorizations),
         waypoints=waypoints.ready,
         traffic=traffic,
+        foreign=foreign,
+        http_routes=http_routes,
         http_policies=http_policies,
         token_rules=token_rules,
         access_logs=access_logs,
@@ -165,11 +186,24 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             http_policies.problems,
             token_rules.problems,
             access_logs.problems,
+            http_routes.problems,
             connection_routes.problems,
             backend_tls.problems,
             services.problems,
             traffic.problems,
             traffic_rules.problems,
+            build_bypasses(
+                graph,
+                Ground(
+                    membership=membership,
+                    waypoints=waypoints,
+                    traffic=traffic,
+                    http_policies=http_policies,
+                    workloads=workloads,
+                    members=members,
+                    authorizations=policies.authorizations,
+                ),
+            ),
             build_service_problems(graph, membership),
             build_entry_problems(graph, membership),
             build_endpoint_problems(graph, membership),

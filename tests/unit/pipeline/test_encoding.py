@@ -14,7 +14,9 @@ from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.access_logs import AccessLogs
 from controlplane.mesh.backend_tls import BackendTlsRules
 from controlplane.mesh.connection_routes import ConnectionRoutes
+from controlplane.mesh.foreign_services import ForeignServices
 from controlplane.mesh.http_policies import HttpPolicies
+from controlplane.mesh.http_routes import HttpRoutes
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.token_rules import TokenRules
 from controlplane.mesh.world import World
@@ -87,6 +89,15 @@ class Mesh:
             node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
             waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
             traffic=self.traffic.collections,
+            foreign=ForeignServices(
+                ports=graph.union("foreign ports"), endpoints=graph.union("foreign endpoints")
+            ),
+            http_routes=HttpRoutes(
+                by_port=graph.union("routes of requests"),
+                parents=graph.union("parents of routes of requests"),
+                wanted=graph.union("wanted by routes of requests"),
+                problems=graph.union("problems of routes of requests"),
+            ),
             http_policies=HttpPolicies(
                 by_service=graph.union("policies of services"),
                 by_waypoint=graph.union("policies of waypoints"),

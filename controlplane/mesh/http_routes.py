@@ -1,0 +1,306 @@
+"""Which routes waypoints apply to requests, as HTTPRoutes and GRPCRoutes say.
+
+Routes and what waypoints serve come in; the sorted routes of each HTTP port go out, what the
+author is told about each parent, and what is wrong as Problems. docs/protocol/http-routes.md.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.manifests.http_route import Route
+from controlplane.mesh.foreign_services import ForeignKey
+from controlplane.mesh.inputs import Manifests
+from controlplane.mesh.namespaces import Membership, revision_filter
+from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.route_backends import RefusedBackend, RouteBackends
+from controlplane.mesh.route_order import ordered_routes
+from controlplane.mesh.route_parents import (
+    RESOLVED_REFERENCES,
+    JudgedParent,
+    RouteParents,
+    parent_owners,
+)
+from controlplane.mesh.route_rules import (
+    JudgedRoute,
+    JudgedRule,
+    RouteFault,
+    WantedBackend,
+    WantedMirror,
+    judge_route,
+)
+from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.waypoint_endpoints import EndpointsKey
+from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.model.http_route import Destination, HttpRoute, Mirror, RouteBackend
+from controlplane.model.names import Name, ObjectReference
+from controlplane.model.problem import Problem, Severity
+from controlplane.model.route_parent import ParentCondition, ParentReference, RouteParent
+from controlplane.model.waypoint_traffic import Layer, ServedService
+
+_NOBODY: Final = ""
+_MOST_TOLD: Final = 8
+_INVALID: Final = Destination(is_valid=False)
+
+
+class PortRoutes(NamedTuple):
+    """The routes of one port, and where they send beyond what the waypoint serves."""
+
+    key: EndpointsKey
+    routes: tuple[HttpRoute, ...]
+    foreign: tuple[ForeignKey, ...]
+
+
+class ParentKey(NamedTuple):
+    """One parent of one route, as the route names it."""
+
+    route: ObjectReference
+    parent: ParentReference
+
+
+class Verdict(NamedTuple):
+    """What the author of a route is told, and what others are shown."""
+
+    parents: tuple[RouteParent, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRoutes:
+    """What applies to requests, and what the authors of routes are told.
+
+    A port without routes has no entry in ``by_port``. ``wanted`` are the services that routes send
+    to beyond what their waypoint serves.
+    """
+
+    by_port: Collection[EndpointsKey, tuple[HttpRoute, ...]]
+    parents: Collection[ParentKey, RouteParent]
+    wanted: Collection[ForeignKey, ForeignKey]
+    problems: Collection[ProblemKey, Problem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRouteSources:
+    """What routes are judged by."""
+
+    manifests: Manifests
+    membership: Membership
+    parents: RouteParents
+    served: Collection[WaypointHost, ServedService]
+    settings: MeshSettings
+
+
+def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
+    """Declare the routes of requests on ``graph``."""
+    membership, parents, backends = sources.membership, sources.parents, sources.parents.backends
+    is_of_revision = revision_filter(sources.settings.revision)
+
+    def judge(fetch: Fetch, manifest: Route) -> JudgedRoute | None:
+        is_member = membership.includes(fetch, manifest.metadata.namespace)
+        return judge_route(manifest) if is_member and is_of_revision(manifest) else None
+
+    judged = graph.derive("judged routes of requests", sources.manifests.routes, judge)
+    by_owner = judged.index(
+        "routes of requests by parent",
+        lambda route: parent_owners(route.parents, route.reference.namespace),
+    )
+
+    def route(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, PortRoutes]:
+        found = sorted(fetch.where(by_owner, service.owner), key=lambda each: each.age)
+        if not found:
+            return {}
+        attached = [
+            (
+                parents.attached_ports(
+                    fetch, each.parents, each.reference.namespace, service.owner
+                ),
+                tuple(_routes(fetch, backends, service, each)),
+            )
+            for each in found
+        ]
+        ports = (port.number for port in service.ports if Layer.HTTP in port.layers)
+        return {
+            key: PortRoutes(key, routes, tuple(_foreign(service.waypoint, routes)))
+            for key in (EndpointsKey(service.waypoint, service.hostname, port) for port in ports)
+            if (
+                routes := ordered_routes(
+                    each for ports_of, made in attached if key.port in ports_of for each in made
+                )
+            )
+        }
+
+    by_port = graph.derive_many("requests to served services", sources.served, route)
+
+    def tell(fetch: Fetch, each: JudgedRoute) -> Verdict:
+        return _verdict(fetch, parents, each)
+
+    verdicts = graph.derive("verdicts on routes of requests", judged, tell)
+    return HttpRoutes(
+        by_port=graph.derive("routes of requests by port", by_port, lambda _, value: value.routes),
+        parents=graph.derive_many(
+            "parents of routes of requests",
+            verdicts,
+            lambda _, verdict: {
+                ParentKey(told.route, told.parent): told for told in verdict.parents
+            },
+        ),
+        wanted=graph.distinct(
+            "foreign ports of requests", by_port.index("foreign ports", lambda each: each.foreign)
+        ),
+        problems=graph.derive_many(
+            "problems of routes of requests",
+            verdicts,
+            lambda _, verdict: {problem_key(problem): problem for problem in verdict.problems},
+        ),
+    )
+
+
+def _routes(
+    fetch: Fetch, backends: RouteBackends, service: ServedService, route: JudgedRoute
+) -> Iterator[HttpRoute]:
+    """Yield the routes of one route object at one service, in the order they are written."""
+    namespace = route.reference.namespace
+    is_producer = namespace in (service.service.namespace, service.waypoint.namespace)
+    for rule in route.rules:
+        made = replace(
+            rule.template,
+            consumer=_NOBODY if is_producer else namespace,
+            backends=tuple(
+                _backend(fetch, backends, service.waypoint, namespace, wanted)
+                for wanted in rule.backends
+            ),
+            mirrors=tuple(_mirrors(fetch, backends, service.waypoint, namespace, rule.mirrors)),
+        )
+        for match in rule.matches:
+            yield replace(made, match=match)
+
+
+def _backend(
+    fetch: Fetch, backends: RouteBackends, waypoint: Name, namespace: str, wanted: WantedBackend
+) -> RouteBackend:
+    destination = _INVALID
+    if wanted.is_usable:
+        found = backends.resolve(fetch, waypoint, namespace, wanted.reference, Layer.HTTP)
+        destination = _INVALID if isinstance(found, RefusedBackend) else found.destination
+    return RouteBackend(
+        destination=destination,
+        weight=wanted.weight,
+        request_headers=wanted.request_headers,
+        response_headers=wanted.response_headers,
+    )
+
+
+def _mirrors(
+    fetch: Fetch,
+    backends: RouteBackends,
+    waypoint: Name,
+    namespace: str,
+    mirrors: Iterable[WantedMirror],
+) -> Iterator[Mirror]:
+    for wanted in mirrors:
+        found = backends.resolve(fetch, waypoint, namespace, wanted.reference, Layer.HTTP)
+        if not isinstance(found, RefusedBackend):
+            yield Mirror(found.destination, wanted.millionths)
+
+
+def _foreign(waypoint: Name, routes: Iterable[HttpRoute]) -> Iterator[ForeignKey]:
+    for route in routes:
+        used = [backend.destination for backend in route.backends if backend.weight]
+        for place in (*used, *(mirror.destination for mirror in route.mirrors)):
+            if place.is_valid and not place.is_served:
+                yield ForeignKey(waypoint, place.hostname, place.port, Layer.HTTP)
+
+
+def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict:
+    namespace = route.reference.namespace
+    told: list[RouteParent] = []
+    problems: dict[ProblemKey, Problem] = {}
+    faults = list(route.faults)
+    for index, parent in enumerate(route.parents):
+        judged = parents.judge(fetch, parent, namespace)
+        if judged is None:
+            continue
+        unresolved = _unresolved(fetch, parents.backends, judged, namespace, route.rules)
+        faults += unresolved
+        told.append(
+            RouteParent(
+                route=route.reference,
+                parent=parent,
+                conditions=_conditions(judged, (*route.faults, *unresolved)),
+                observed_generation=route.generation,
+            )
+        )
+        found = _parent_problem(route.reference, index, judged)
+        if found is not None:
+            problems[problem_key(found)] = found
+    if told:
+        for fault in faults:
+            found = _fault_problem(route.reference, fault)
+            problems.setdefault(problem_key(found), found)
+    return Verdict(tuple(told), tuple(problems.values()))
+
+
+def _unresolved(
+    fetch: Fetch,
+    backends: RouteBackends,
+    parent: JudgedParent,
+    namespace: str,
+    rules: Iterable[JudgedRule],
+) -> tuple[RouteFault, ...]:
+    """Return the backends that cannot be, as the waypoints of ``parent`` see them."""
+    found: dict[str, RouteFault] = {}
+    for waypoint in parent.waypoints or (Name(namespace, ""),):
+        for rule in rules:
+            places = [(wanted.reference, wanted.field) for wanted in rule.backends]
+            places += [(wanted.reference, wanted.field) for wanted in rule.mirrors]
+            for reference, field in places:
+                refused = backends.resolve(fetch, waypoint, namespace, reference, Layer.HTTP)
+                if isinstance(refused, RefusedBackend):
+                    code = "route.backend-not-usable"
+                    fault = RouteFault(refused.reason, code, field, refused.message)
+                    found.setdefault(field, fault)
+    return tuple(found.values())
+
+
+def _conditions(
+    parent: JudgedParent, faults: tuple[RouteFault, ...]
+) -> tuple[ParentCondition, ...]:
+    """Return what is said at one parent; the first fault is the reason, more are told."""
+    first = faults[0].reason if faults else RESOLVED_REFERENCES
+    texts = [f"{fault.field}: {fault.message}" for fault in faults[:_MOST_TOLD]]
+    if len(faults) > _MOST_TOLD:
+        texts.append(f"and {len(faults) - _MOST_TOLD} more")
+    message = "; ".join(texts)
+    resolved = ParentCondition(
+        RESOLVED_REFERENCES,
+        status=not faults,
+        reason=first,
+        message=message or "All references resolved",
+    )
+    both = (parent.accepted, resolved)
+    return both if parent.resolved is None else (*both, parent.resolved)
+
+
+def _parent_problem(route: ObjectReference, index: int, parent: JudgedParent) -> Problem | None:
+    code = "route.no-waypoint" if parent.accepted.status else "route.parent-not-accepted"
+    said = parent.resolved if parent.accepted.status else parent.accepted
+    if said is None or parent.waypoints:
+        return None
+    return Problem(
+        severity=Severity.WARNING,
+        code=code,
+        message=said.message,
+        object=route,
+        field=f"spec.parentRefs[{index}]",
+    )
+
+
+def _fault_problem(route: ObjectReference, fault: RouteFault) -> Problem:
+    return Problem(
+        severity=Severity.WARNING if fault.is_served else Severity.ERROR,
+        code=fault.code,
+        message=fault.message,
+        object=route,
+        field=fault.field,
+    )

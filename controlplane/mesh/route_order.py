@@ -1,0 +1,39 @@
+"""Which route is tried first.
+
+The routes of one port come in by age, the order in which an Envoy tries them goes out.
+docs/protocol/http-routes.md HR-5.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from controlplane.model.http_route import HttpRoute, PathKind, PathMatch, RequestMatch
+
+_RANKS: Final = {PathKind.EXACT: 0, PathKind.PREFIX: 1, PathKind.REGULAR_EXPRESSION: 2}
+_ANY_PATH: Final = PathMatch(PathKind.PREFIX, "/")
+_ANYTHING: Final = RequestMatch()
+
+Precedence = tuple[bool, str, bool, int, int, bool, int, int]
+
+
+def ordered_routes(routes: Iterable[HttpRoute]) -> tuple[HttpRoute, ...]:
+    """Return ``routes``, which are sorted by age, by precedence.
+
+    Those of consumers come before those of the producer: they are for fewer clients.
+    """
+    return tuple(sorted(routes, key=_precedence))
+
+
+def _precedence(route: HttpRoute) -> Precedence:
+    match = route.match
+    path = match.path or _ANY_PATH
+    return (
+        not route.consumer,
+        route.consumer,
+        match == _ANYTHING,
+        _RANKS[path.kind],
+        -len(path.value),
+        not match.method,
+        -len(match.headers),
+        -len(match.query),
+    )
