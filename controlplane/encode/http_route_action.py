@@ -3,6 +3,7 @@
 docs/protocol/http-route-config.md RC-9 to RC-13, RC-17, RC-18.
 """
 
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2
@@ -70,17 +71,18 @@ def set_action(message: Any, route: HttpRoute) -> None:
     message.route.CopyFrom(action)
 
 
-def plain_action(timeout: Any = None) -> Any:
-    """Return an action without an end; without ``timeout``, which is a timedelta, no limit."""
-    limit = duration(timeout) if timeout else seconds(0)
-    return route_components_pb2.RouteAction(
-        # Envoy's own limit of 15 seconds is not ours to impose.
-        timeout=limit,
-        max_stream_duration={
-            "max_stream_duration": seconds(0),
-            "grpc_timeout_header_max": limit,
-        },
-    )
+def plain_action(timeout: timedelta = timedelta(0)) -> Any:
+    """Return an action that lacks nothing but where to; zero is no limit.
+
+    Raises ValueError for a time that is none.
+    """
+    # Envoy's own limit of 15 seconds is not ours to impose.
+    action = route_components_pb2.RouteAction(timeout=duration(timeout))
+    if not timeout:
+        # What clients of gRPC ask for counts. With a limit this would take its place.
+        action.max_stream_duration.max_stream_duration.CopyFrom(seconds(0))
+        action.max_stream_duration.grpc_timeout_header_max.CopyFrom(seconds(0))
+    return action
 
 
 def _share(route: HttpRoute, backend: RouteBackend) -> _Share:

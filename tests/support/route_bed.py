@@ -1,9 +1,10 @@
 """A waypoint with routes between real parties: a real Envoy, and backends that say who they are.
 
 The mesh: service ``web`` has the routes; ``v1``, ``v2``, ``two`` (two pods), ``down`` (none) and
-``broken`` (a pod where nobody listens) are where they lead. Every application answers with what it
-got; a query may ask it to wait (``sleep``), to fail the first times (``fail`` for an ``id``), or to
-answer in pieces (``pieces``). A path that ends in ``/socket`` is a WebSocket that says it back.
+``broken`` (a pod outside the mesh where nobody listens) are where they lead. Every application
+answers with what it got; a query may ask it to wait (``sleep``), to fail the first times (``fail``
+for an ``id``), or to answer in pieces (``pieces``). A path that ends in ``/socket`` is a WebSocket
+that says everything back.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ _SERVICES = {
     "v2": ("10.96.0.12", 8082, "one"),
     "two": ("10.96.0.13", 8083, "any"),
     "down": ("10.96.0.14", 8084, "none"),
-    "broken": ("10.96.0.15", 8085, "one"),
+    "broken": ("10.96.0.15", 8085, "outside"),
 }
 _CALLED_AT = 7071
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -278,9 +279,13 @@ def _services() -> list[Any]:
 
 def _pods() -> list[Any]:
     labels = ({"one": "yes", "any": "yes"}, {"any": "yes"})
+    outside = a_pod("outside", "app", labels={"outside": "yes"}, ips=["127.0.1.3"])
     return [
-        a_pod(f"pod-{number}", "app", labels=each, annotations=HBONE, ips=[pod])
-        for number, (pod, each) in enumerate(zip(PODS, labels, strict=True))
+        outside,
+        *(
+            a_pod(f"pod-{number}", "app", labels=each, annotations=HBONE, ips=[pod])
+            for number, (pod, each) in enumerate(zip(PODS, labels, strict=True))
+        ),
     ]
 
 
@@ -329,7 +334,7 @@ class _Calls(grpc.GenericRpcHandler):
 async def _say(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
     if request.startswith(b"sleep "):
         await asyncio.sleep(float(request.split()[1]))
-    told = {key: value for key, value in context.invocation_metadata() or ()}
+    told = dict(context.invocation_metadata() or ())
     return request + b" " + str(told.get("x-added", "")).encode()
 
 

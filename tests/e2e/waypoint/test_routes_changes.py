@@ -65,7 +65,10 @@ async def test_headers_are_changed_for_a_rule_and_for_each_backend(tmp_path: Pat
         answer = await http.get("/plain", headers=sent)
         seen = answer.json()["headers"]
         assert seen["x-set"] == "100% of %REQ(x-gone)%", "a value is no command"
-        assert [v for n, v in answer.json()["all"] if n == "x-many"] in (["one,two"], ["one", "two"])
+        assert [v for n, v in answer.json()["all"] if n == "x-many"] in (
+            ["one,two"],
+            ["one", "two"],
+        )
         assert "x-gone" not in seen
         assert seen["x-kept"] == "yes"
         assert answer.headers["x-answer"] == "50%"
