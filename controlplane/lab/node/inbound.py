@@ -53,7 +53,7 @@ class InboundPod:
         self._log = log
         self._clock = clock
         self._stack = AsyncExitStack()
-        self._open: dict[Callable[[], None], Connection] = {}
+        self._open: dict[Callable[[], None], tuple[Workload, Connection]] = {}
         self._records: dict[int, AccessRecord] = {}
         self.terminator = Terminator(
             held,
@@ -86,13 +86,13 @@ class InboundPod:
         await self._stack.aclose()
 
     def policies_changed(self) -> None:
-        """Judge everything that is open again and break off what is no longer let in."""
-        for close, connection in tuple(self._open.items()):
-            if not self._verdict(connection).allowed:
-                close()
+        """Judge everything that is open again and break off what is no longer let in.
 
-    def _verdict(self, connection: Connection) -> Verdict:
-        return evaluate(self._state, self._state.workloads.by_uid[self.uid], connection)
+        By the workload as it was when the connection came: a new list of policies alone ends none.
+        """
+        for close, (workload, connection) in tuple(self._open.items()):
+            if not evaluate(self._state, workload, connection).allowed:
+                close()
 
     def _judge(self, access: Access) -> Address | int:
         """Return where a tunnel leads, or the status that says why it does not."""
@@ -115,7 +115,7 @@ class InboundPod:
             destination_port=int(port),
             identity=access.identity,
         )
-        verdict = self._verdict(connection)
+        verdict = evaluate(self._state, workload, connection)
         if not verdict.allowed:
             record.error = f"policy rejection: {verdict.reason.value}{_by(verdict)}"
             return _UNAUTHORIZED
@@ -123,7 +123,7 @@ class InboundPod:
         if target is None:
             record.error = "nothing listens there"
             return 503
-        self._open[access.stream.reset] = connection
+        self._open[access.stream.reset] = workload, connection
         return target
 
     def _completed(self, access: Access) -> None:
@@ -163,7 +163,7 @@ class InboundPod:
 
         try:
             workload = self._state.workloads.by_uid.get(self.uid)
-            verdict = None if workload is None else self._verdict(connection)
+            verdict = None if workload is None else evaluate(self._state, workload, connection)
             if workload is None or verdict is None or not verdict.allowed:
                 reason = "gone" if verdict is None else verdict.reason.value + _by(verdict)
                 record.error = f"policy rejection: {reason}"
@@ -174,7 +174,7 @@ class InboundPod:
                 record.error = "nothing listens there"
                 close()
                 return
-            self._open[close] = connection
+            self._open[close] = workload, connection
             async with asyncio.timeout(_PATIENCE):
                 there = await asyncio.open_connection(*target)
             record.bytes_received, record.bytes_sent = await joined((reader, writer), there)

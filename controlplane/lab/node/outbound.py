@@ -27,8 +27,9 @@ from controlplane.lab.node.pipe import Plain, break_off, joined
 from controlplane.lab.ztunnel.network import IpAddress, NetworkAddress
 from controlplane.lab.ztunnel.resolve import dns_answer, service_at
 from controlplane.lab.ztunnel.route import Route, Router, Way
+from controlplane.lab.ztunnel.service import Service
 from controlplane.lab.ztunnel.state import MeshState
-from controlplane.lab.ztunnel.workload import Workload
+from controlplane.lab.ztunnel.workload import Tunnel, Workload
 
 _PATIENCE: Final = 5.0
 _BREAKS: Final = (StreamResetError, ConnectionEndedError)
@@ -92,14 +93,15 @@ class Outbound:
         self._log.begin(record)
         connected = Connected(record=record, began=began)
         try:
-            address = self._resolved(client, host)
-            route = self._router.route(client, NetworkAddress(client.network, address), port)
-            service = service_at(
-                self._state, client.namespace, NetworkAddress(client.network, address)
-            )
+            address = NetworkAddress(client.network, self._resolved(client, host))
+            service = service_at(self._state, client.namespace, address)
+            if client.tunnel is Tunnel.HBONE:
+                route = self._router.route(client, address, port)
+            else:
+                route = self._uncaptured(client, service, address, port)
             record.service = "" if service is None else service.hostname
             record.goes_to(self._state.workloads.by_uid.get(route.workload))
-            record.destination = route.dial or _joined(str(address), port)
+            record.destination = route.dial or _joined(str(address.address), port)
             async with asyncio.timeout(_PATIENCE):
                 await self._open(client, route, connected)
         except (HboneError, OSError, TimeoutError, LabError) as error:
@@ -134,6 +136,22 @@ class Outbound:
             if answer:
                 return self._router.random.choice(answer)
         raise UnreachableError(f"{host} is no name of the mesh")
+
+    def _uncaptured(
+        self, client: Workload, service: Service | None, address: NetworkAddress, port: int
+    ) -> Route:
+        """Return where the cluster itself leads a pod that no node proxy captures."""
+        if service is None:
+            return Route(way=Way.PASSTHROUGH, dial=_joined(str(address.address), port))
+        chosen = self._router.endpoint(client, service, port)
+        if chosen is None:
+            return Route(way=Way.FAILED, failure=f"{service.key} has no endpoint")
+        workload, target = chosen
+        return Route(
+            way=Way.PASSTHROUGH,
+            dial=_joined(str(workload.addresses[0]), target),
+            workload=workload.uid,
+        )
 
     async def _open(self, client: Workload, route: Route, connected: Connected) -> None:
         if route.way is Way.FAILED:
