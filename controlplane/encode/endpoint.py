@@ -15,7 +15,7 @@ from controlplane.encode.envelope import ENDPOINT_TYPE, resource
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.resource import Resource
 from controlplane.encode.typed import encoded
-from controlplane.encode.waypoint_names import CONNECT_ORIGINATE, service_name
+from controlplane.encode.waypoint_names import CONNECT_ORIGINATE, outbound_name, service_name
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import Endpoint, Layer, ServiceEndpoints
 from controlplane.model.workload import Locality
@@ -27,12 +27,16 @@ _MOST_WEIGHT: Final = 2**32 - 1
 _IPV6_BYTES: Final = 16
 
 
-def encode_endpoints(endpoints: ServiceEndpoints, layer: Layer) -> Resource:
+def encode_endpoints(
+    endpoints: ServiceEndpoints, layer: Layer, *, is_outbound: bool = False
+) -> Resource:
     """Return the resource that the cluster of one port and layer asks for by its own name.
 
-    Raises EncodeError for values an Envoy would reject.
+    ``is_outbound`` says that the waypoint only sends there. Raises EncodeError for values an Envoy
+    would reject.
     """
-    name = service_name(endpoints.port.number, layer, endpoints.hostname)
+    named = outbound_name if is_outbound else service_name
+    name = named(endpoints.port.number, layer, endpoints.hostname)
     try:
         message = load_assignment(name, endpoints.endpoints)
         return resource(name, encoded(message), ENDPOINT_TYPE)

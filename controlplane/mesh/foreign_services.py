@@ -15,7 +15,6 @@ from controlplane.mesh.waypoint_endpoints import port_endpoints
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.waypoint_traffic import (
     Layer,
-    Resolution,
     ServedPort,
     ServedService,
     ServiceEndpoints,
@@ -39,6 +38,12 @@ class ForeignPort:
     service: ServedService
     port: ServedPort
     layer: Layer
+
+    @property
+    def key(self) -> ForeignKey:
+        """Return what was wanted."""
+        service = self.service
+        return ForeignKey(service.waypoint, service.hostname, self.port.number, self.layer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +73,8 @@ def build_foreign_services(
 
     ports = graph.derive("foreign ports", graph.union("wanted foreign ports", *wanted), find)
 
-    def locate(fetch: Fetch, foreign: ForeignPort) -> ServiceEndpoints | None:
-        service = foreign.service
-        if service.resolution is Resolution.ORIGINAL_DESTINATION:
-            return None
-        return port_endpoints(fetch, service, foreign.port, members, networks)
+    def locate(fetch: Fetch, foreign: ForeignPort) -> ServiceEndpoints:
+        return port_endpoints(fetch, foreign.service, foreign.port, members, networks)
 
     return ForeignServices(
         ports=ports, endpoints=graph.derive("endpoints of foreign ports", ports, locate)

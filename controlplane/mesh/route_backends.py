@@ -12,7 +12,7 @@ from controlplane.mesh.hostnames import Services
 from controlplane.mesh.waypoint_services import Claim, WaypointHost, served_service
 from controlplane.model.http_route import Destination
 from controlplane.model.names import Name, ObjectReference, ServiceName
-from controlplane.model.waypoint_traffic import Layer, ServedPort, ServedService
+from controlplane.model.waypoint_traffic import Layer, Resolution, ServedPort, ServedService
 
 BACKEND_NOT_FOUND: Final = "BackendNotFound"
 INVALID_KIND: Final = "InvalidKind"
@@ -86,6 +86,9 @@ class RouteBackends:
             return RefusedBackend(BACKEND_NOT_FOUND, message)
         host = WaypointHost(waypoint, found.hostname)
         is_served = fetch.one(self.served, host) is not None and layer in port.layers
+        if not is_served and found.resolution is Resolution.ORIGINAL_DESTINATION:
+            message = f"{found.owner} is wherever a client sends to: nothing can be sent on to it"
+            return RefusedBackend(INVALID_DESTINATION, message)
         return ResolvedBackend(
             Destination(hostname=found.hostname, port=port.number, is_served=is_served), port
         )

@@ -24,6 +24,7 @@ from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.waypoint_traffic import ServedService, WaypointFrame
 from controlplane.pipeline.refusals import Sent, attempt
+from controlplane.pipeline.waypoint_foreign import build_foreign_clusters
 from controlplane.pipeline.waypoint_resources import Resources, WaypointResource, gateway_of
 
 
@@ -35,6 +36,7 @@ def build_waypoint_clusters(
         "clusters of waypoints",
         _fixed_clusters(graph, world),
         _service_clusters(graph, world, sendable),
+        build_foreign_clusters(graph, world),
     )
 
 

@@ -13,6 +13,7 @@ from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.waypoint_traffic import ServedService, ServiceEndpoints
 from controlplane.pipeline.refusals import Sent, attempt
+from controlplane.pipeline.waypoint_foreign import build_foreign_endpoints
 from controlplane.pipeline.waypoint_resources import Resources, WaypointResource
 
 
@@ -25,7 +26,11 @@ def build_discovered_endpoints(
         service = fetch.one(sendable, WaypointHost(value.waypoint, value.hostname))
         return {} if service is None else _endpoints(value)
 
-    return graph.derive_many("encoded endpoints of waypoints", world.traffic.endpoints, rule)
+    return graph.union(
+        "endpoints sent to waypoints",
+        graph.derive_many("encoded endpoints of waypoints", world.traffic.endpoints, rule),
+        build_foreign_endpoints(graph, world),
+    )
 
 
 def _endpoints(value: ServiceEndpoints) -> Resources:
