@@ -6,6 +6,7 @@ docs/protocol/waypoint-sessions.md WS-n.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -22,6 +23,8 @@ MOST_NAMES: Final = 50_000
 """Names of one type that one stream may ask for."""
 
 EVERYTHING: Final = "*"
+
+_SAYS_WHICH: Final = "Error adding/updating "
 
 MayRemove = Callable[[str, int], bool]
 """Tells of a name and the commit that removed it whether nothing at the client needs it."""
@@ -68,6 +71,7 @@ class WaypointSubscription(Subscription):
         self._going: dict[str, int] = {}
         self._under_way: tuple[str, ...] = ()
         self._refused: set[str] = set()
+        self._suspects: deque[tuple[str, ...]] = deque()
 
     @property
     def resources_held(self) -> int | None:
@@ -86,7 +90,8 @@ class WaypointSubscription(Subscription):
         While a resource stays refused, that is the commit before: the client goes on with what it
         had, and with whatever that names.
         """
-        if not self.is_in_flight and self.due is None and not self._refused and not self._pending:
+        is_idle = not self.is_in_flight and self.due is None
+        if is_idle and not (self._refused or self._pending or self._suspects):
             self._accepted = self.cursor
         return self._accepted
 
@@ -94,7 +99,7 @@ class WaypointSubscription(Subscription):
     def has_sent_all(self) -> bool:
         """Return whether everything committed that is not a removal was sent. Cost: O(1)."""
         is_current = self.cursor != FRESH and not self._view.is_newer(self.cursor)
-        return is_current and self.due is None and not self._pending
+        return is_current and self.due is None and not self._pending and not self._suspects
 
     def holds(self, name: str) -> bool:
         """Return whether the client was sent ``name``, or said it has it."""
@@ -150,30 +155,40 @@ class WaypointSubscription(Subscription):
         if self._refused:
             # What was refused before is still not there, whatever else was accepted since.
             self.last_error, self.rejected = error, tuple(sorted(self._refused))
-        else:
+        elif not self._suspects:
             self._accepted = self.commit_sent
 
     def note_held(self) -> None:
         """Note what the client has, unless something of it is refused."""
-        if not self._refused:
+        if not self._refused and not self._suspects:
             super().note_held()
 
     def reject(self, nonce: str, message: str) -> None:
-        """Note what of a response was refused; the client goes on with what it had."""
+        """Note what of a response was refused; the client goes on with what it had.
+
+        Envoy refuses a response whole, without a name, unless it says which resources it could not
+        add. What was in one it refused whole is sent again in halves, until one resource is left.
+        """
         is_current = nonce == self.nonce_sent and self.is_in_flight
-        names = tuple(name for name in self._under_way if _is_named(name, message))
+        names, self._under_way = self._under_way, ()
         super().reject(nonce, message)
-        self.rejected = names or self._under_way
-        if is_current:
-            # What is not told apart is taken to be refused.
+        self.rejected = tuple(name for name in names if _is_named(name, message)) or names
+        if not is_current:
+            return
+        if len(names) == 1 or message.startswith(_SAYS_WHICH):
             self._refused.update(self.rejected)
-            self._under_way = ()
+            return
+        for name in names:
+            self._held[name] = ""
+        middle = len(names) // 2
+        self._suspects.extend(half for half in (names[:middle], names[middle:]) if half)
 
     def is_settled(self, commit: int) -> bool:
         """Return whether there is nothing that may be sent up to ``commit``."""
         return (
             super().is_settled(commit)
             and not self._pending
+            and not self._suspects
             and not any(self._may_remove(name, at) for name, at in self._going.items())
         )
 
@@ -235,13 +250,15 @@ class WaypointSubscription(Subscription):
 
     def _take(self) -> tuple[list[Resource], tuple[str, ...]]:
         """Return what to send of the pending names, and what to list as removed."""
+        if self._suspects:
+            return self._take_suspects(), ()
         pending, self._pending = self._pending, {}
         questions, self._questions = self._questions, set()
         sending: list[Resource] = []
         removed: dict[str, None] = {}
         for name in pending:
             resource = self._resource(name)
-            if resource is None and name in questions:
+            if resource is None and name in questions and name not in self._held:
                 resource = self._absent(name)
                 if resource is None:
                     removed[name] = None
@@ -256,6 +273,14 @@ class WaypointSubscription(Subscription):
                 del self._going[name]
                 removed[name] = None
         return sending, tuple(removed)
+
+    def _take_suspects(self) -> list[Resource]:
+        """Return a part of what was refused whole, as it is now."""
+        names = self._suspects.popleft()
+        for name in names:
+            self._pending.pop(name, None)
+        found = (self._resource(name) for name in names)
+        return [resource for resource in found if resource is not None]
 
     def _forget(self, name: str) -> None:
         """Stop following a name, unless everything is followed."""
