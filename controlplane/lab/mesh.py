@@ -54,7 +54,7 @@ class Lab:
 
     @property
     def records(self) -> list[AccessRecord]:
-        """Return what node proxies told of connections that are over."""
+        """Return what node proxies tell of connections, those that are open included."""
         return self._kept.records
 
     def waypoint(self, gateway: str) -> WaypointProxy:

@@ -40,7 +40,7 @@ class Answer:
     """What a request came to.
 
     ``status`` is 0 where there was no answer, and ``failure`` says why. ``records`` are what the
-    node proxies told of connections meanwhile. Names of headers are in lower case.
+    node proxies tell of connections that began meanwhile. Names of headers are in lower case.
     """
 
     status: int = 0

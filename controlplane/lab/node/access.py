@@ -80,7 +80,7 @@ class AccessRecord:
 
 
 class AccessLog:
-    """The records of one node, the oldest first; ``listener`` hears of each when it is complete."""
+    """The records of one node, the oldest first; ``listener`` hears of each when it begins."""
 
     def __init__(self, listener: Callable[[AccessRecord], None] = lambda _: None) -> None:
         self.records: deque[AccessRecord] = deque(maxlen=_MOST_RECORDS)
@@ -89,9 +89,9 @@ class AccessLog:
     def begin(self, record: AccessRecord) -> AccessRecord:
         """Note a connection that has begun."""
         self.records.append(record)
+        self._listener(record)
         return record
 
     def complete(self, record: AccessRecord, seconds: float) -> None:
         """Note that a connection is over after ``seconds``."""
         record.duration = seconds
-        self._listener(record)

@@ -28,6 +28,7 @@ from controlplane.lab.ztunnel.state import MeshState
 from controlplane.lab.ztunnel.workload import Tunnel, Workload
 
 _RENEW_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 2.0
 
 
 class Applications(Protocol):
@@ -62,7 +63,7 @@ class Node:
         proxy: its client and what it shows.
         applications: where applications listen.
         clock: what time it is.
-        listener: hears of every connection that is over.
+        listener: hears of every connection that begins.
         random: samples endpoints.
     """
 
@@ -88,6 +89,7 @@ class Node:
         )
         self._outbound = Outbound(self.state, router, self.certificates.of, self.log, clock)
         self._pods: dict[str, _Pod] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._observer = proxy.client.session.observer
@@ -126,6 +128,9 @@ class Node:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
+        for ending in tuple(self._ending):
+            ending.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         for uid in tuple(self._pods):
             await self._drop(uid)
         await self._outbound.close()
@@ -171,7 +176,11 @@ class Node:
             if workload.node == self.name and workload.addresses
         }
         for uid in self._pods.keys() - mine.keys():
-            await self._drop(uid)
+            # Applications that end go on for a while: clients hear of it later than we do.
+            pod = self._pods.pop(uid)
+            ending = asyncio.create_task(self._end(pod), name=f"end of {uid}")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
         for uid, workload in mine.items():
             held = self._pods.get(uid)
             if held is not None and _same_place(held.workload, workload):
@@ -220,6 +229,12 @@ class Node:
             return await self.connect(workload.uid, host, port)
 
         return SocksPort(str(workload.addresses[0]), connect, self._outbound.carry)
+
+    async def _end(self, pod: _Pod) -> None:
+        try:
+            await self._clock.sleep(_GRACE_SECONDS)
+        finally:
+            await pod.stack.aclose()
 
     async def _drop(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
