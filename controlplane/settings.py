@@ -304,6 +304,23 @@ class Settings(BaseSettings):
         default=None,
         description="ValidatingWebhookConfiguration to keep; named after our namespace when unset.",
     )
+    key_set_refresh: Duration = Field(
+        default=1200,
+        validation_alias=_known_as("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"),
+        description="Time between two looks at the keys of a token issuer, such as 20m0s.",
+    )
+    key_set_lifetime: Duration = Field(
+        default=86_400,
+        description="Time that keys are used while their issuer cannot be asked; then its tokens "
+        "are refused.",
+    )
+    key_sets_on_this_machine: bool = Field(
+        default=False,
+        description="Ask for keys at loopback, link-local and cloud metadata addresses too.",
+    )
+    key_set_roots: Path | None = Field(
+        default=None, description="PEM file of roots to trust token issuers by, too."
+    )
 
     authorization_scope: Literal["node", "full"] = Field(
         default="node", description="Send each node the policies it needs, or all of them."

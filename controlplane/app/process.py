@@ -31,6 +31,7 @@ from controlplane.app.kept import (
     root_file,
     trust_domain_in,
 )
+from controlplane.app.key_sets import KeyFetching
 from controlplane.app.local import local_reviews, local_source
 from controlplane.app.mesh import Mesh
 from controlplane.app.observation import StreamObservation
@@ -201,7 +202,9 @@ class Process:
             log.info("cluster.watched", cluster=cluster.location, server=cluster.server)
         self._readiness.cluster = cluster
         source: Source = local_source(settings, clock) if cluster is None else cluster.source
+        keys = self._readiness.key_sets = KeyFetching(mesh, settings, clock, self.metrics.mesh)
         duties.keep({"commits": mesh.batcher.run(), "source": source.run(mesh.intake)})
+        duties.keep(keys.tasks())
         certificates = await self._certificates(cluster, stack, duties)
         server = self._server = XdsServer(
             mesh.catalog,

@@ -16,6 +16,7 @@ from controlplane.clock import Clock
 if TYPE_CHECKING:
     from controlplane.app.certificates import Certificates
     from controlplane.app.cluster import Cluster
+    from controlplane.app.key_sets import KeyFetching
     from controlplane.app.writers import Writers
 
 _NAMED: Final = 5
@@ -31,6 +32,7 @@ class Readiness:
         self.cluster: Cluster | None = None
         self.certificates: Certificates | None = None
         self.writers: Writers | None = None
+        self.key_sets: KeyFetching | None = None
         self.is_open = False
         self.is_stopping = False
 
@@ -82,7 +84,7 @@ class Readiness:
     def why_incomplete(self) -> str | None:
         """Return why the mesh is not known whole; None when it is."""
         if self._mesh.is_complete:
-            return None
+            return None if self.key_sets is None else self.key_sets.why_awaited()
         if self.cluster is None:
             missing = [found.message for found in self._mesh.problems.current if not found.object]
             return "; ".join([f"the manifests in {self._folder} have not been read yet", *missing])

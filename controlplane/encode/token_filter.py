@@ -22,7 +22,8 @@ _REQUIREMENT: Final = config_pb2.JwtRequirement
 def encode_claim_headers(rules: Sequence[TokenRule]) -> Any | None:
     """Return what takes away headers that only tokens may give; None when there are none.
 
-    Envoy does so for the rules it comes to: it stops at the first token that is good.
+    The check does so too, but only where it stands: a provider that is asked before it would be
+    told what a client made up.
     """
     given = {name for rule in rules for name in _given(rule)}
     read = {name for rule in rules for name in _read(rule)}

@@ -151,6 +151,15 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "policy.http-on-connections": Explanation(
         "IL0508", "Say that the port is HTTP, or target ports that are."
     ),
+    "policy.unreachable-provider": Explanation(
+        "IL0509", "Make the provider's service and port exist; until then what matches is denied."
+    ),
+    "policy.other-provider": Explanation(
+        "IL0510", "Ask one provider about a service; what the others would decide is denied."
+    ),
+    "mesh.unusable-provider": Explanation(
+        "IL0532", "Correct the extension provider of the mesh configuration; nobody is asked."
+    ),
     "peer-authentication.invalid-port": Explanation("IL0511", "Write a port from 1 to 65535."),
     "peer-authentication.ignored-selector": Explanation(
         "IL0512", "Move the policy to the namespace of its workloads."

@@ -29,6 +29,16 @@ class MeshMetrics:
             ["collection"],
             registry=registry,
         )
+        self.key_sets_fetched = Counter(
+            "pilot_jwks_resolver_network_fetch_success",
+            "Key sets of token issuers that were fetched.",
+            registry=registry,
+        )
+        self.key_sets_failed = Counter(
+            "pilot_jwks_resolver_network_fetch_fail",
+            "Times that one could not be fetched, or not be used.",
+            registry=registry,
+        )
         self.problems = Gauge(
             "istiod_lite_problems",
             "Problems found in the configuration.",

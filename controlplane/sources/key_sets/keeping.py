@@ -83,18 +83,18 @@ class KeySets:
             self._tasks.pop(uri).cancel()
         for uri in sorted(self._wanted.keys() - self._tasks.keys()):
             if len(self._tasks) < self._settings.most:
-                self._tasks[uri] = group.create_task(self._keep(uri), name=f"keys of {uri}")
+                self._tasks[uri] = group.create_task(self._keep(self._wanted[uri]), name="keys")
             else:
                 self._found(FetchedKeySet(uri, "", _TOO_MANY))
 
-    async def _keep(self, uri: str) -> None:
-        backoff = Backoff(self._chance)
+    async def _keep(self, first: KeySetRequest) -> None:
+        uri, backoff = first.uri, Backoff(self._chance)
         known, good_at = FetchedKeySet(uri, ""), 0.0
         waits = Waits(first=_FIRST_WAIT, most=min(_LONGEST_WAIT, self._settings.refresh))
         while True:
             try:
                 async with self._slots:
-                    keys = await self._download(self._wanted[uri])
+                    keys = await self._download(self._wanted.get(uri, first))
             except KeySetError as error:
                 is_old = self._clock.monotonic() - good_at > self._settings.lifetime
                 new = FetchedKeySet(uri, "" if is_old else known.keys, error.reason)
@@ -114,4 +114,6 @@ class KeySets:
             log.warning("key_set.unavailable", uri=new.uri, reason=new.failure, kept=bool(new.keys))
         elif not new.failure and new != known:
             log.info("key_set.fetched", uri=new.uri)
-        self._found(new)
+        # Whoever forgot it a moment ago is told no more.
+        if new.uri in self._wanted:
+            self._found(new)

@@ -142,8 +142,8 @@ def _allowing(*rules: AuthorizationRule) -> Manifest:
     return an_authorization_policy("needs", NAMESPACE, rules=rules, target_references=(GATEWAY,))
 
 
-@pytest.mark.proves("RA-12", "RA-13", "RA-16", "RA-18")
-@pytest.mark.refutes("RA-12", "RA-13", "RA-16", "RA-18")
+@pytest.mark.proves("RA-12", "RA-13", "RA-16", "RA-19")
+@pytest.mark.refutes("RA-12", "RA-13", "RA-16", "RA-19")
 async def test_who_brings_a_token_brings_a_good_one(tmp_path: Path) -> None:
     async with _asking(tmp_path, _tokens(an_issuer(audiences=("shop", "bank")))) as asking:
         assert await asking.status() == 200
@@ -187,7 +187,7 @@ async def test_without_keys_every_token_is_refused(tmp_path: Path, issuer: Any) 
 
 
 @pytest.mark.proves("RA-7")
-@pytest.mark.refutes("RA-9")
+@pytest.mark.refutes("RA-9", "RA-10")
 async def test_fetched_keys_are_used_and_rotate(tmp_path: Path) -> None:
     policy = _tokens(an_issuer(keys_uri=URI))
     for names, good, bad in ((("one",), "one", "two"), (("two",), "two", "one")):
