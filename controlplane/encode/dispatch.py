@@ -6,8 +6,10 @@ the parts are encoded once and put together as bytes. docs/protocol/waypoint-con
 WC-29.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -71,12 +73,12 @@ def never_sniffed(services: Iterable[ServedService], *, any_port: bool) -> Any:
     """
     sniffed: set[int] = set()
     known: set[int] = set()
-    for service in services:
-        for port in service.ports:
-            if len(port.layers) > 1:
-                sniffed.add(port.number)
-            elif port.layers == (Layer.TCP,):
-                known.add(port.number)
+    # Of many services most have the ports that others have too.
+    for port in {port for ports in {service.ports for service in services} for port in ports}:
+        if len(port.layers) > 1:
+            sniffed.add(port.number)
+        elif port.layers == (Layer.TCP,):
+            known.add(port.number)
     if any_port:
         return _any_of(known - sniffed)
     wanted = _any_of(sniffed)
@@ -99,7 +101,8 @@ def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | Non
     entries: list[bytes] = []
     for ranges, ports in _ports_by_ranges(services):
         entries.append(_range_entry(ranges, ports))
-        taken.update(each.address for each in ranges if each.length == len(each.address) * 8)
+        if direct is not None:
+            taken.update(each.address for each in ranges if each.length == len(each.address) * 8)
     addresses = [] if direct is None else [each for each in direct.addresses if each not in taken]
     if addresses:
         message = ip_pb2.IPMatcher()
@@ -142,10 +145,31 @@ def _ports_by_ranges(
     services: Iterable[ServedService],
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return ranges with the same ports together, in a stable order."""
+    listed = [service for service in services if service.ports]
+    claims = Counter(each for service in listed for each in service.ranges)
+    shared = {each for each, count in claims.items() if count > 1}
+    entries = _shared_ports([each for each in listed if not shared.isdisjoint(each.ranges)])
+    entries += [
+        (service.ranges, _own_ports(service.hostname, service.ports))
+        for service in listed
+        if service.ranges and shared.isdisjoint(service.ranges)
+    ]
+    return sorted(entries, key=itemgetter(0))
+
+
+@lru_cache(maxsize=_KEPT)
+def _own_ports(hostname: str, ports: tuple[ServedPort, ...]) -> Ports:
+    return tuple((port.number, (hostname, port)) for port in ports)
+
+
+def _shared_ports(
+    services: Iterable[ServedService],
+) -> list[tuple[tuple[AddressRange, ...], Ports]]:
+    """Return the same for services some of whose ranges others have too."""
     by_range: dict[AddressRange, dict[int, tuple[str, ServedPort]]] = {}
     # Nobody can give a Service the address of another; a ServiceEntry says what it likes.
     for service in sorted(services, key=lambda each: each.owner.kind != "Service"):
-        for each in service.ranges if service.ports else ():
+        for each in service.ranges:
             ports = by_range.setdefault(each, {})
             for port in service.ports:
                 ports.setdefault(port.number, (service.hostname, port))

@@ -4,6 +4,7 @@ The envelope is written by hand: two length prefixes and two names cost a fifth 
 message classes, and what is in it never varies (docs/protocol/messages.md MSG-1, MSG-2).
 """
 
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -24,19 +25,24 @@ _FIELD_1: Final = b"\x0a"
 _FIELD_2: Final = b"\x12"
 _FIELD_3: Final = b"\x1a"
 _VERSION_BYTES: Final = 8
+_DIGEST_BYTES: Final = 16
 
 
 def delimited(tag: bytes, content: bytes) -> bytes:
     """Return one length-delimited protobuf field: ``tag``, length as varint, ``content``."""
-    length = len(content)
+    return prefix_of(tag, len(content)) + content
+
+
+def prefix_of(tag: bytes, length: int) -> bytes:
+    """Return what stands before the ``length`` bytes of a length-delimited protobuf field."""
     if length < 0x80:
-        return tag + bytes((length,)) + content
+        return tag + bytes((length,))
     prefix = bytearray(tag)
     while length >= 0x80:
         prefix.append(length & 0x7F | 0x80)
         length >>= 7
     prefix.append(length)
-    return bytes(prefix) + content
+    return bytes(prefix)
 
 
 _TYPE_FIELDS: Final = {
@@ -82,3 +88,33 @@ def resource(name: str, message: bytes, type_url: str, *, beside: bytes = b"") -
     """
     version = content_version(message, beside)
     return Resource(name, version, envelope(name, version, type_url, message))
+
+
+def resource_of_parts(
+    name: str, parts: Sequence[bytes], type_url: str, *, digests: Iterable[bytes]
+) -> Resource:
+    """Return the resource of a message that is the concatenation of ``parts``.
+
+    For large messages of which little changes: they are copied once, and the version is the hash of
+    ``digests``, which together stand for all parts and are at hand. Raises UnicodeEncodeError when
+    ``name`` is not valid Unicode.
+    """
+    version = content_version(b"".join(digests))
+    length = sum(map(len, parts))
+    type_field, value = _TYPE_FIELDS[type_url], prefix_of(_FIELD_2, length)
+    body = b"".join(
+        (
+            delimited(_FIELD_1, version.encode()),
+            prefix_of(_FIELD_2, len(type_field) + len(value) + length),
+            type_field,
+            value,
+            *parts,
+            delimited(_FIELD_3, name.encode()),
+        )
+    )
+    return Resource(name, version, body)
+
+
+def digest_of(content: bytes) -> bytes:
+    """Return what stands for ``content`` among ``digests``."""
+    return blake2b(content, digest_size=_DIGEST_BYTES).digest()

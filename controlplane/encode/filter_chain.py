@@ -22,6 +22,7 @@ from controlplane.encode.access_log import (
     request_logs,
 )
 from controlplane.encode.connection_route import onward
+from controlplane.encode.envelope import digest_of
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_state import filter_state
 from controlplane.encode.http_filters import http_filters
@@ -47,10 +48,11 @@ HTTP_MANAGER = http_connection_manager_pb2.HttpConnectionManager
 
 
 class Chain(NamedTuple):
-    """A serialized FilterChain and its name."""
+    """A serialized FilterChain, its name, and a digest of it."""
 
     name: str
     message: bytes
+    digest: bytes
 
 
 def encode_service_chains(service: ServedService, content: ChainContent) -> tuple[Chain, ...]:
@@ -109,7 +111,8 @@ def _service_chains(service: ServedService, content: ChainContent) -> Iterator[C
 
 def _chain(name: str, *filters: Any) -> Chain:
     message = listener_components_pb2.FilterChain(name=name, filters=filters)
-    return Chain(name, encoded(message))
+    content = encoded(message)
+    return Chain(name, content, digest_of(content))
 
 
 def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:

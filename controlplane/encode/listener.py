@@ -18,7 +18,14 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from controlplane.encode.access_log import lost_tunnel_logs, refused_tunnel_logs
 from controlplane.encode.cluster import HBONE_PORT
 from controlplane.encode.dispatch import dispatch, never_sniffed
-from controlplane.encode.envelope import LISTENER_TYPE, delimited, resource
+from controlplane.encode.envelope import (
+    LISTENER_TYPE,
+    delimited,
+    digest_of,
+    prefix_of,
+    resource,
+    resource_of_parts,
+)
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_chain import (
     HTTP_MANAGER,
@@ -99,12 +106,12 @@ def encode_main_internal(
         inspector = _inspector(listed, any_port=direct is not None)
         message.listener_filters.extend(inspector)
         matcher = dispatch(listed, direct)
-        content = [encoded(message), delimited(_FILTER_CHAIN_MATCHER, matcher)]
-        content += [
-            delimited(_FILTER_CHAINS, chain.message)
-            for chain in (tuple(chains) or (blackhole_chain(),))
-        ]
-        return resource(MAIN_INTERNAL, b"".join(content), LISTENER_TYPE)
+        head = encoded(message) + delimited(_FILTER_CHAIN_MATCHER, matcher)
+        parts, digests = [head], [digest_of(head)]
+        for chain in tuple(chains) or (blackhole_chain(),):
+            parts += (prefix_of(_FILTER_CHAINS, len(chain.message)), chain.message)
+            digests.append(chain.digest)
+        return resource_of_parts(MAIN_INTERNAL, parts, LISTENER_TYPE, digests=digests)
     except (ValueError, TypeError) as error:
         raise EncodeError(MAIN_INTERNAL, str(error)) from error
 
