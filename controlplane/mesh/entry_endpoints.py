@@ -15,7 +15,6 @@ from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.outside_workloads import (
     Identity,
     Placement,
-    joined_services,
     outside_workload,
 )
 from controlplane.mesh.parts import Parts
@@ -68,14 +67,16 @@ def build_entry_endpoints(
                 if endpoint.is_implicit
                 else bind_workload(fetch, expected, namespace, spec.labels).key
             )
-            joined = joined_services(endpoint.backends, spec)
+            let_in = selections.waypoint_policies.of(
+                fetch, binding.key, (backend.key for backend in endpoint.backends)
+            )
             placement = Placement(
                 network=network,
                 network_gateway=networks.gateway(fetch, network),
                 trust_domain=membership.trust_domain(fetch),
                 cluster_id=cluster_id,
                 backends=endpoint.backends,
-                policies=(*listed, *selections.waypoint_policies.of(fetch, binding.key, joined)),
+                policies=(*listed, *let_in),
                 binding=binding,
                 served_by=served_by,
             )

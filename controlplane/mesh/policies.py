@@ -57,10 +57,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """Every policy of the mesh, and what the look-ups below read.
-
-    ``admissions`` is None unless settings ask for policies that let waypoints in.
-    """
+    """Every policy of the mesh, and what the look-ups below read."""
 
     authorizations: Collection[Name, Authorization]
     conditions: Collection[ConditionKey, Condition]
@@ -68,7 +65,7 @@ class Policies:
     root_namespace: RootNamespace
     selecting: Selectors[SelectingPolicy]
     peers: Peers
-    admissions: Admissions | None
+    admissions: Admissions
 
 
 def policies_of(
@@ -94,9 +91,7 @@ def policies_of(
 def waypoint_policies_of(
     fetch: Fetch, policies: Policies, waypoints: Iterable[Name]
 ) -> tuple[Name, ...]:
-    """Return the policies that let ``waypoints`` in, sorted; none unless settings ask for them."""
-    if policies.admissions is None:
-        return ()
+    """Return the policies that let ``waypoints`` in, sorted, of those that are guarded."""
     names = policies.admissions.names
     found = (fetch.one(names, waypoint) for waypoint in set(waypoints))
     return tuple(sorted((name for name in found if name is not None), key=str))
@@ -140,9 +135,9 @@ def build_policies(
         "request authentication judgements", membership.request_authentications, judge_request
     )
     peers = build_peers(graph, membership, root)
-    admissions = None
-    if settings.allows_waypoints_implicitly:
-        admissions = build_admissions(graph, membership, waypoints)
+    admissions = build_admissions(
+        graph, membership, waypoints, is_usual=settings.allows_waypoints_implicitly
+    )
     translated = graph.derive(
         "translated authorization policies", judgements, lambda _, value: value.authorization
     )
@@ -153,7 +148,7 @@ def build_policies(
             "authorizations",
             peers.static,
             peers.converted,
-            *(() if admissions is None else (admissions.authorizations,)),
+            admissions.authorizations,
             translated,
         ),
         conditions=graph.union(
@@ -166,6 +161,7 @@ def build_policies(
             graph.derive_many("authorization policy problems", judgements, _problems),
             graph.derive_many("request authentication problems", requests, _problems),
             peers.problems,
+            admissions.problems,
         ),
         root_namespace=root,
         selecting=build_selectors(graph, "selecting authorization policies", selecting),

@@ -4,7 +4,7 @@ Label sets of pods and WorkloadEntries come in, one ``Selection`` each goes out 
 make workloads, which read it with a single look-up. docs/protocol/workloads.md, WL-20 to WL-22.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controlplane.dataflow import Collection, Fetch, Graph
@@ -31,7 +31,8 @@ from controlplane.model.workload import GatewayAddress
 class Selection:
     """What all workloads of one kind with one set of labels have in common.
 
-    ``backends`` are the services that select them, sorted by key. ``pod_services`` is what pods
+    ``backends`` are the services that select them, sorted by key, ``waypoint_policies`` those that
+    let the waypoints of all of these in. ``pod_services`` is what pods
     list when it does not depend on the ports they declare, else None. ``served_by`` is the waypoint
     of ``binding``, or the one it will be once that is ready.
     """
@@ -40,6 +41,7 @@ class Selection:
     pod_services: tuple[Joined, ...] | None
     unready_services: tuple[ServiceName, ...]
     authorization_policies: tuple[Name, ...]
+    waypoint_policies: tuple[Name, ...]
     binding: WorkloadBinding
     served_by: Name | None
     network: str
@@ -49,20 +51,24 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaypointPolicies:
-    """The policies that let waypoints reach workloads; ``service_waypoints`` None when unused."""
+    """The policies that let waypoints reach workloads; most services have none."""
 
     policies: Policies
-    service_waypoints: Collection[ServiceName, Name] | None
+    of_services: Collection[ServiceName, tuple[Name, ...]]
 
     def of(
-        self, fetch: Fetch, waypoint: Name | None, services: tuple[Joined, ...]
+        self, fetch: Fetch, waypoint: Name | None, services: Iterable[ServiceName]
     ) -> tuple[Name, ...]:
         """Return those a workload lists: of its own waypoint and of its services' waypoints."""
-        if self.service_waypoints is None:
-            return ()
-        found = [fetch.one(self.service_waypoints, name) for name, _ in services]
-        waypoints = {name for name in (waypoint, *found) if name is not None}
-        return waypoint_policies_of(fetch, self.policies, sorted(waypoints))
+        own = () if waypoint is None else waypoint_policies_of(fetch, self.policies, (waypoint,))
+        return self.joined(fetch, own, services)
+
+    def joined(
+        self, fetch: Fetch, own: tuple[Name, ...], services: Iterable[ServiceName]
+    ) -> tuple[Name, ...]:
+        """Return ``own`` and those of ``services``, sorted."""
+        found = (fetch.one(self.of_services, name) for name in services)
+        return tuple(sorted({*own, *(name for names in found for name in names or ())}, key=str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,30 +91,36 @@ def build_selections(graph: Graph, parts: Parts) -> Selections:
         parts.membership.workload_entries.index("workload entries by labels", _labels_of_entry),
     )
     selectors = build_selectors(graph, "backends", parts.services.backends)
+    waypoint_policies = WaypointPolicies(
+        policies=parts.policies,
+        of_services=graph.derive(
+            "waypoint policies of services", parts.services.bindings, _letting_in(parts.policies)
+        ),
+    )
     select_pod = _selecting(
         parts,
         selectors,
+        waypoint_policies,
         _origins(Origin.SERVICE_ENTRY, enabled=settings.service_entries_select_pods),
     )
     select_entry = _selecting(
         parts,
         selectors,
+        waypoint_policies,
         _origins(Origin.SERVICE, enabled=settings.services_select_workload_entries),
     )
     return Selections(
         of_pods=graph.derive("pod selections", pods, select_pod),
         of_entries=graph.derive("workload entry selections", entries, select_entry),
-        waypoint_policies=WaypointPolicies(
-            policies=parts.policies,
-            service_waypoints=graph.derive("service waypoints", parts.services.bindings, _waypoint)
-            if settings.allows_waypoints_implicitly
-            else None,
-        ),
+        waypoint_policies=waypoint_policies,
     )
 
 
 def _selecting(
-    parts: Parts, selectors: Selectors[Backend], origins: frozenset[Origin]
+    parts: Parts,
+    selectors: Selectors[Backend],
+    waypoint_policies: WaypointPolicies,
+    origins: frozenset[Origin],
 ) -> Callable[[Fetch, LabelSet], Selection | None]:
     """Return the rule that finds what selects a label set, among backends of ``origins``."""
     networks, membership = parts.networks, parts.membership
@@ -122,12 +134,16 @@ def _selecting(
         found = selectors.select(fetch, namespace, labels)
         backends = tuple(backend for backend in found if backend.origin in origins)
         network = networks.local(fetch)
+        binding = bind_workload(fetch, parts.waypoints, namespace, labels)
         return Selection(
             backends=backends,
             pod_services=_shared_services(backends),
             unready_services=unready_services(backends),
             authorization_policies=policies_of(fetch, parts.policies, namespace, labels),
-            binding=bind_workload(fetch, parts.waypoints, namespace, labels),
+            waypoint_policies=waypoint_policies.of(
+                fetch, binding.key, (backend.key for backend in backends)
+            ),
+            binding=binding,
             served_by=bind_workload(fetch, expected, namespace, labels).key,
             network=network,
             network_gateway=networks.gateway(fetch, network),
@@ -160,5 +176,11 @@ def _shared_services(backends: tuple[Backend, ...]) -> tuple[Joined, ...] | None
     return tuple((backend.key, pod_ports(backend, ())) for backend in backends)
 
 
-def _waypoint(_: Fetch, binding: ServiceBinding) -> Name | None:
-    return binding.key
+def _letting_in(policies: Policies) -> Callable[[Fetch, ServiceBinding], tuple[Name, ...] | None]:
+    """Return the rule that finds the policies which let the waypoints of a service in."""
+
+    def rule(fetch: Fetch, binding: ServiceBinding) -> tuple[Name, ...] | None:
+        waypoints = [key for key in (binding.key, binding.canary) if key is not None]
+        return waypoint_policies_of(fetch, policies, waypoints) or None
+
+    return rule

@@ -75,6 +75,11 @@ def ingress_wish(labels: Mapping[str, str]) -> Ingress | None:
     return Ingress(wanted=value in _TRUE, readable=value in _TRUE or value in _FALSE)
 
 
+def boolean(text: str | None) -> bool | None:
+    """Return what ``text`` says; None when it says neither, or nothing at all."""
+    return text in _TRUE if text in _TRUE or text in _FALSE else None
+
+
 def namespace_wishes(
     labels: Mapping[str, str], annotations: Mapping[str, str], namespace: str
 ) -> NamespaceWishes:

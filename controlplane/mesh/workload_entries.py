@@ -13,7 +13,6 @@ from controlplane.mesh.label_sets import label_set
 from controlplane.mesh.outside_workloads import (
     Identity,
     Placement,
-    joined_services,
     outside_workload,
 )
 from controlplane.mesh.parts import Parts
@@ -36,15 +35,13 @@ def build_workload_entries(
         if selection is None:
             return {}
         network = entry.spec.network or selection.network
-        services = joined_services(selection.backends, entry.spec)
-        waypoint_policies = selections.waypoint_policies.of(fetch, selection.binding.key, services)
         placement = Placement(
             network=network,
             network_gateway=networks.gateway(fetch, network),
             trust_domain=selection.trust_domain,
             cluster_id=cluster_id,
             backends=selection.backends,
-            policies=(*selection.authorization_policies, *waypoint_policies),
+            policies=(*selection.authorization_policies, *selection.waypoint_policies),
             binding=selection.binding,
             served_by=selection.served_by,
         )

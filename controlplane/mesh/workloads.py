@@ -41,8 +41,8 @@ _FINISHED: Final = frozenset({"Failed", "Succeeded"})
 class PodSurroundings:
     """What a pod's workload takes from outside the pod.
 
-    ``referenced`` are services that list the pod by reference; ``waypoint_policies`` are listed
-    after those of the selection.
+    ``referenced`` are services that list the pod by reference; ``waypoint_policies`` let the
+    waypoints of all its services in.
     """
 
     selection: Selection
@@ -73,13 +73,17 @@ def build_pod_workloads(
             return {}
         referenced = _unselected(references.of(fetch, pod), selection.backends)
         services = pod_services(pod, selection, referenced)
-        waypoint = selection.binding.key
+        waypoint_policies = selection.waypoint_policies
+        if referenced:
+            waypoint_policies = selections.waypoint_policies.joined(
+                fetch, waypoint_policies, (backend.key for backend in referenced)
+            )
         surroundings = PodSurroundings(
             selection=selection,
             locality=fetch.one(localities, pod.node) if pod.node else None,
             services=services,
             referenced=referenced,
-            waypoint_policies=selections.waypoint_policies.of(fetch, waypoint, services),
+            waypoint_policies=waypoint_policies,
         )
         workload = pod_workload(pod, addresses, surroundings, cluster_id)
         return {workload.uid: workload}
