@@ -25,7 +25,11 @@ from controlplane.pipeline.waypoint_discovered import build_discovered_endpoints
 from controlplane.pipeline.waypoint_listeners import build_sendable, build_waypoint_listeners
 from controlplane.pipeline.waypoint_policies import build_encoded_policies
 from controlplane.pipeline.waypoint_resources import WaypointResource
-from controlplane.pipeline.waypoint_routes import build_waypoint_routes
+from controlplane.pipeline.waypoint_routes import (
+    build_encoded_routes,
+    build_route_problems,
+    build_waypoint_routes,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,12 @@ def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
     direct_chained = build_direct_chains(graph, world)
     sendable = build_sendable(graph, chained)
     policies = build_encoded_policies(graph, world, sendable)
+    routes = build_encoded_routes(graph, world, sendable)
     encoded = {
         "clusters": build_waypoint_clusters(graph, world, sendable),
         "endpoints": build_discovered_endpoints(graph, world, sendable),
         "listeners": build_waypoint_listeners(graph, world, chained, direct_chained),
-        "routes": build_waypoint_routes(graph, world, sendable, policies),
+        "routes": build_waypoint_routes(graph, world, sendable, policies, routes),
     }
     attempted: dict[str, Collection[Any, Any]] = {
         **encoded,
@@ -73,11 +78,16 @@ def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
         )
         for name, collection in attempted.items()
     ]
+    of_resources = graph.derive_many(
+        "encoding problems of resources",
+        graph.union("refusals of waypoints", *refused),
+        lambda _, refusal: refusal_problems(refusal),
+    )
     return EncodedWaypoints(
         **encoded,
-        problems=graph.derive_many(
+        problems=graph.union(
             "encoding problems of waypoints",
-            graph.union("refusals of waypoints", *refused),
-            lambda _, refusal: refusal_problems(refusal),
+            of_resources,
+            build_route_problems(graph, routes),
         ),
     )

@@ -1,20 +1,60 @@
 """Routes of waypoints: what each serves comes in, one route configuration per HTTP chain goes out.
 
-docs/protocol/waypoint-config.md WC-10, WC-31.
+docs/protocol/waypoint-config.md WC-10, WC-31; docs/protocol/http-route-config.md RC-1, RC-2.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from controlplane.dataflow import Collection, Fetch, Graph
-from controlplane.encode.override import Overrides
+from controlplane.encode.http_route import EncodedRoutes, RouteFault, encode_http_routes
 from controlplane.encode.route import encode_direct_routes, encode_service_routes
 from controlplane.encode.waypoint_names import direct_name, service_name
+from controlplane.mesh.problems import ProblemKey
+from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
+from controlplane.model.http_route import HttpRoute
+from controlplane.model.names import Name
+from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService
-from controlplane.pipeline.refusals import Sent, attempt
+from controlplane.pipeline.refusals import REFUSED, Sent, attempt
 from controlplane.pipeline.waypoint_policies import EncodedPolicies
 from controlplane.pipeline.waypoint_resources import Resources, WaypointResource
+
+
+def build_encoded_routes(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[EndpointsKey, EncodedRoutes]:
+    """Declare the routes of every port that objects have routes for on ``graph``.
+
+    An edit of a policy does not touch them.
+    """
+
+    def rule(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, EncodedRoutes]:
+        found = {}
+        for port in service.ports:
+            key = EndpointsKey(service.waypoint, service.hostname, port.number)
+            routes = fetch.one(world.http_routes.by_port, key)
+            if Layer.HTTP in port.layers and routes:
+                domains = _trust_domains(fetch, world, service.waypoint, routes)
+                found[key] = encode_http_routes(routes, port.number, domains)
+        return found
+
+    return graph.derive_many("encoded routes of requests", sendable, rule)
+
+
+def build_route_problems(
+    graph: Graph, encoded: Collection[EndpointsKey, EncodedRoutes]
+) -> Collection[ProblemKey, Problem]:
+    """Declare what is wrong with routes that are not sent as written on ``graph``."""
+    return graph.derive_many(
+        "problems of encoded routes",
+        graph.distinct(
+            "faults of routes", encoded.index("faults of routes", lambda routes: routes.faults)
+        ),
+        lambda _, fault: _problems(fault),
+    )
 
 
 def build_waypoint_routes(
@@ -22,12 +62,24 @@ def build_waypoint_routes(
     world: World,
     sendable: Collection[WaypointHost, ServedService],
     policies: EncodedPolicies,
+    encoded: Collection[EndpointsKey, EncodedRoutes],
 ) -> Collection[WaypointResource, Sent]:
     """Declare the routes of every waypoint on ``graph``."""
 
     def of_service(fetch: Fetch, service: ServedService) -> Resources:
-        host = WaypointHost(service.waypoint, service.hostname)
-        return _routes(service, policies.of_service(fetch, host))
+        overrides = policies.of_service(fetch, WaypointHost(service.waypoint, service.hostname))
+        found: dict[WaypointResource, Sent] = {}
+        for port in service.ports:
+            if Layer.HTTP not in port.layers:
+                continue
+            key = EndpointsKey(service.waypoint, service.hostname, port.number)
+            routes = fetch.one(encoded, key)
+            messages = None if routes is None else routes.messages
+            name = service_name(port.number, Layer.HTTP, service.hostname)
+            found[WaypointResource(service.waypoint, name)] = attempt(
+                service.owner, partial(encode_service_routes, service, port, overrides, messages)
+            )
+        return found
 
     def of_waypoint(fetch: Fetch, value: DirectWorkloads) -> Resources:
         key = WaypointResource(value.waypoint, direct_name(Layer.HTTP))
@@ -40,11 +92,23 @@ def build_waypoint_routes(
     )
 
 
-def _routes(service: ServedService, overrides: Overrides) -> Resources:
-    return {
-        WaypointResource(
-            service.waypoint, service_name(port.number, Layer.HTTP, service.hostname)
-        ): attempt(service.owner, partial(encode_service_routes, service, port, overrides))
-        for port in service.ports
-        if Layer.HTTP in port.layers
-    }
+def _trust_domains(
+    fetch: Fetch, world: World, waypoint: Name, routes: tuple[HttpRoute, ...]
+) -> tuple[str, ...]:
+    """Return whose identities clients may have; only routes of consumers look at them."""
+    if not any(route.consumer for route in routes):
+        return ()
+    frame = fetch.one(world.traffic.frames, waypoint)
+    return () if frame is None else (frame.trust_domain, *frame.trust_domain_aliases)
+
+
+def _problems(fault: RouteFault) -> Mapping[ProblemKey, Problem]:
+    # Several matches of a rule share its name: the reason keeps their problems apart.
+    key = ProblemKey(fault.object, REFUSED, f"{fault.name}: {fault.reason}")
+    problem = Problem(
+        severity=Severity.ERROR,
+        code=REFUSED,
+        message=f"{fault.name!a} cannot be sent as written: {fault.reason}",
+        object=fault.object,
+    )
+    return {key: problem}
