@@ -1,6 +1,6 @@
 """The HTTP filters of a waypoint's chains: what a chain is made of comes in, its filters go out.
 
-docs/protocol/waypoint-config.md WC-30, WC-51.
+docs/protocol/waypoint-config.md WC-30, WC-51, WC-52.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from google.protobuf.message import Message
 
+from controlplane.encode.asking_filter import encode_asked_mark, encode_asking
+from controlplane.encode.client_naming import encode_client_naming
 from controlplane.encode.http_route_filters import CORS, STATEFUL_SESSION
 from controlplane.encode.token_filter import encode_claim_headers, encode_token_check
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import (
+    ASKED_MARK,
+    ASKING,
     CLAIM_HEADERS,
+    CLIENT_NAMING,
     RBAC_ALLOW,
     RBAC_AUDIT,
     RBAC_CUSTOM,
@@ -37,9 +42,14 @@ def http_filters(content: ChainContent) -> Iterator[Any]:
     # Whatever tells the application about the client comes first: a provider is told the same.
     # Before it goes whatever only a token may tell.
     yield from _optional(CLAIM_HEADERS, encode_claim_headers(content.token_rules))
+    if content.names_client:
+        yield http_filter(CLIENT_NAMING, encode_client_naming())
+    if content.provider is not None:
+        yield http_filter(ASKED_MARK, encode_asked_mark(content.provider.provider))
     yield http_filter(RBAC_CUSTOM, rbac_pb2.RBAC())
-    # Providers are asked here, by what the filter before marks; then tokens are read, because
-    # everything after may look at claims.
+    if content.provider is not None:
+        yield http_filter(ASKING, encode_asking(content.provider))
+    # Tokens are read after providers were asked; everything after may look at claims.
     yield from _optional(TOKEN_CHECK, encode_token_check(content.token_rules))
     yield http_filter(RBAC_AUDIT, rbac_pb2.RBAC())
     yield http_filter(RBAC_DENY, rbac_pb2.RBAC())

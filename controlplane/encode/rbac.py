@@ -13,7 +13,7 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb
 
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.rbac_criteria import permission, principal
-from controlplane.encode.waypoint_names import RBAC_ALLOW, RBAC_AUDIT, RBAC_CUSTOM, RBAC_DENY
+from controlplane.encode.waypoint_names import ASKED, RBAC_ALLOW, RBAC_AUDIT, RBAC_CUSTOM, RBAC_DENY
 from controlplane.model.http_policy import Criteria, HttpAction, HttpPolicy, HttpRule
 
 CUSTOM_PREFIX: Final = "istio_ext_authz_"
@@ -88,6 +88,11 @@ def encode_network_policies(
     )
 
 
+def asked_prefix(provider: str) -> str:
+    """Return how the names of rules start that ``provider`` is asked about."""
+    return f"istio-ext-authz-{provider}-"
+
+
 def rule_name(policy: HttpPolicy, rule: HttpRule) -> str:
     """Return the name that logs of Envoy give one rule of ``policy``."""
     namespace, name = policy.key
@@ -115,24 +120,34 @@ def _by_filter(policies: Iterable[HttpPolicy], asked: str) -> dict[str, _Rules]:
 def _custom(policies: Sequence[HttpPolicy], asked: str) -> _Rules:
     """Return shadow rules, whose matches are asked about, and the denial of what nobody decides."""
     about = [each for each in policies if not each.is_dry_run]
-    known = {
-        f"istio-ext-authz-{policy.provider}-{rule_name(policy, rule)}": _policy(policy, rule)
-        for policy in about
-        if asked and policy.provider == asked
-        for rule in policy.rules
-    }
-    unknown = {
-        f"{rule_name(policy, rule)}{_NOBODY_DECIDES}": _policy(policy, rule)
-        for policy in about
-        if not asked or policy.provider != asked
-        for rule in policy.rules
-    }
+    known, unknown = {}, {}
+    for policy in about:
+        for rule in policy.rules:
+            name, body = rule_name(policy, rule), _policy(policy, rule)
+            if asked and policy.provider == asked:
+                known[f"{asked_prefix(asked)}{name}"] = body
+                # Routes may come to a chain that does not ask yet, or no longer.
+                body = _unless_asked(body, asked)
+            unknown[f"{name}{_NOBODY_DECIDES}"] = body
     deny = rbac_pb2.RBAC.DENY
     return _Rules(
         enforced=rbac_pb2.RBAC(action=deny, policies=unknown) if unknown else None,
         told=rbac_pb2.RBAC(action=deny, policies=known) if known else None,
         prefix=CUSTOM_PREFIX if known else "",
     )
+
+
+def _unless_asked(policy: Any, provider: str) -> Any:
+    asked = rbac_pb2.Principal(
+        filter_state={"key": ASKED, "string_match": {"exact": provider}},
+    )
+    both = [
+        rbac_pb2.Principal(
+            and_ids=rbac_pb2.Principal.Set(ids=[each, rbac_pb2.Principal(not_id=asked)])
+        )
+        for each in policy.principals
+    ]
+    return rbac_pb2.Policy(permissions=policy.permissions, principals=both)
 
 
 def _rbac(verdict: Any, policies: Sequence[HttpPolicy]) -> Any:

@@ -19,7 +19,8 @@ from controlplane.mesh.root_namespace import RootNamespace
 from controlplane.mesh.waypoint_gateways import NotWaypoint
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.waypoints import Waypoints
-from controlplane.model.http_policy import HttpPolicy
+from controlplane.model.authorization_provider import AuthorizationProvider
+from controlplane.model.http_policy import HttpAction, HttpPolicy
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint import Waypoint
@@ -102,14 +103,20 @@ def build_http_policies(
     root: RootNamespace,
     waypoints: Waypoints,
     served: Collection[WaypointHost, ServedService],
+    providers: Collection[str, AuthorizationProvider],
 ) -> HttpPolicies:
     """Declare the policies that waypoints enforce on ``graph``."""
 
     def translate(fetch: Fetch, manifest: AuthorizationPolicy) -> TargetingHttpPolicy | None:
         if not manifest.target_references:
             return None
+        provider = fetch.one(providers, manifest.provider)
         domains = membership.every_trust_domain.of(fetch)
-        translation = translate_http_policy(manifest, trust_domains=domains)
+        translation = translate_http_policy(
+            manifest,
+            providers=() if provider is None else (provider.name,),
+            trust_domains=domains,
+        )
         return TargetingHttpPolicy(
             policy=translation.policy,
             reference=manifest.reference,
@@ -153,7 +160,7 @@ def build_http_policies(
         return {
             (host, policy.key): OnConnections(policy.key, host, ports)
             for policy in policies or ()
-            if policy.needs_http
+            if policy.needs_http or policy.action is HttpAction.CUSTOM
         }
 
     weakened = graph.derive_many("policies on connections", served, on_connections)

@@ -11,9 +11,16 @@ from controlplane.manifests.core import Namespace
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.mesh.access_logs import AccessLogs, build_access_logs
+from controlplane.mesh.authorization_providers import (
+    AuthorizationProviders,
+    ProviderSources,
+    build_authorization_providers,
+    build_configured_providers,
+)
 from controlplane.mesh.backend_tls import BackendTlsRules, build_backend_tls
 from controlplane.mesh.bypasses import Ground, build_bypasses
 from controlplane.mesh.candidates import Candidate, CandidateKey
+from controlplane.mesh.client_naming import build_client_naming
 from controlplane.mesh.connection_routes import ConnectionRoutes, build_connection_routes
 from controlplane.mesh.endpoint_slices import (
     build_references,
@@ -67,7 +74,8 @@ class World:
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
     needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
     ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh. ``waypoints`` are
-    ready, ``traffic`` is what every waypoint serves or will, ``http_policies`` what it enforces.
+    ready, ``traffic`` is what every waypoint serves or will, ``http_policies`` what it enforces and
+    ``authorization_providers`` whom it asks. ``client_naming`` has those that name clients.
     """
 
     namespaces: Collection[Name, Namespace]
@@ -82,6 +90,8 @@ class World:
     foreign: ForeignServices
     http_routes: HttpRoutes
     http_policies: HttpPolicies
+    authorization_providers: AuthorizationProviders
+    client_naming: Collection[Name, bool]
     token_rules: TokenRules
     access_logs: AccessLogs
     connection_routes: ConnectionRoutes
@@ -124,32 +134,52 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
     )
     members = index_members(workloads)
     traffic = build_waypoint_traffic(graph, parts, workloads, members)
+    providers = build_configured_providers(graph, membership.configured)
     http_policies = build_http_policies(
-        graph, membership, policies.root_namespace, waypoints, traffic.services
+        graph, membership, policies.root_namespace, waypoints, traffic.services, providers
     )
     access_logs = build_access_logs(graph, membership)
     token_rules = build_token_rules(
         graph, membership, policies.root_namespace, waypoints, traffic.services, inputs.key_sets
     )
     backends = build_route_backends(graph, services, traffic.services)
+    parents = build_route_parents(graph, membership, services, waypoints, backends)
     http_routes = build_http_routes(
         graph,
         HttpRouteSources(
             manifests=manifests,
             membership=membership,
-            parents=build_route_parents(graph, membership, services, waypoints, backends),
+            parents=parents,
             served=traffic.services,
             settings=settings,
         ),
     )
     connection_routes = build_connection_routes(
-        graph, membership, manifests.connection_routes, traffic.services, backends
+        graph, membership, manifests.connection_routes, traffic.services, parents
     )
     backend_tls = build_backend_tls(
         graph, membership, manifests.backend_tls_policies, manifests.config_maps
     )
+    authorization_providers = build_authorization_providers(
+        graph,
+        ProviderSources(
+            configured=membership.configured,
+            providers=providers,
+            policies=http_policies,
+            backends=backends,
+            served=traffic.services,
+            direct=traffic.direct,
+            wanted=http_routes.wanted,
+        ),
+    )
     foreign = build_foreign_services(
-        graph, backends, members, networks, http_routes.wanted, connection_routes.wanted
+        graph,
+        backends,
+        members,
+        networks,
+        http_routes.wanted,
+        connection_routes.wanted,
+        authorization_providers.wanted,
     )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     traffic_rules = build_traffic_rules(
@@ -168,6 +198,8 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         foreign=foreign,
         http_routes=http_routes,
         http_policies=http_policies,
+        authorization_providers=authorization_providers,
+        client_naming=build_client_naming(graph, membership, waypoints, manifests.gateway_classes),
         token_rules=token_rules,
         access_logs=access_logs,
         connection_routes=connection_routes,
@@ -184,6 +216,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             told.problems,
             policies.problems,
             http_policies.problems,
+            authorization_providers.problems,
             token_rules.problems,
             access_logs.problems,
             http_routes.problems,

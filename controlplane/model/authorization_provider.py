@@ -59,7 +59,7 @@ class AuthorizationProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReachableProvider:
-    """A provider as one waypoint reaches it: through a cluster it has."""
+    """A provider as one waypoint reaches it: as a service it serves, or as a foreign one."""
 
     provider: AuthorizationProvider
-    cluster: str
+    is_served: bool = False

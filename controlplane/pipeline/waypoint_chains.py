@@ -34,6 +34,8 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
         if token_rules is None:
             return None
         return ChainContent(
+            provider=world.authorization_providers.of_service(fetch, host),
+            names_client=fetch.one(world.client_naming, service.waypoint) is not None,
             connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else (),
             token_rules=token_rules,
             access_log=world.access_logs.of(fetch),
@@ -61,6 +63,8 @@ def build_direct_chains(graph: Graph, world: World) -> DirectChains:
         if token_rules is None:
             return None
         return ChainContent(
+            provider=world.authorization_providers.of_waypoint(fetch, direct.waypoint),
+            names_client=fetch.one(world.client_naming, direct.waypoint) is not None,
             connection_policies=policies,
             token_rules=token_rules,
             access_log=world.access_logs.of(fetch),

@@ -12,6 +12,7 @@ from controlplane.encode.errors import EncodeError
 from controlplane.encode.override import Overrides, encode_overrides
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
+from controlplane.model.authorization_provider import ReachableProvider
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
 from controlplane.pipeline.refusals import Refusal
@@ -51,13 +52,16 @@ def build_encoded_policies(
         policies = fetch.one(world.http_policies.by_service, key)
         if policies is None:
             return None
-        return _attempt(service.owner, lambda: encode_overrides(policies))
+        provider = world.authorization_providers.of_service(fetch, key)
+        return _attempt(service.owner, lambda: encode_overrides(policies, asked=_name(provider)))
 
     def of_waypoint(fetch: Fetch, direct: DirectWorkloads) -> Overrides | Refusal | None:
         policies = fetch.one(world.http_policies.by_waypoint, direct.waypoint)
         if policies is None:
             return None
-        return _attempt(gateway_of(direct.waypoint), lambda: encode_overrides(policies))
+        provider = world.authorization_providers.of_waypoint(fetch, direct.waypoint)
+        owner = gateway_of(direct.waypoint)
+        return _attempt(owner, lambda: encode_overrides(policies, asked=_name(provider)))
 
     return EncodedPolicies(
         by_service=graph.derive("policies in routes of services", sendable, of_service),
@@ -65,6 +69,10 @@ def build_encoded_policies(
             "policies in routes of workloads", world.traffic.direct, of_waypoint
         ),
     )
+
+
+def _name(reachable: ReachableProvider | None) -> str:
+    return "" if reachable is None else reachable.provider.name
 
 
 def _attempt(owner: ObjectReference, encode: Callable[[], T]) -> T | Refusal:

@@ -210,16 +210,23 @@ def test_dry_runs_are_shadows(action: str) -> None:
 def test_custom_is_asked_about_or_denied() -> None:
     ours = _policy("o", GET, action="CUSTOM", provider="judge")
     other = _policy("x", GET, action="CUSTOM", provider="nobody")
+    denied = "-deny-due-to-bad-CUSTOM-action"
     told = _told(ours, asked="judge")["rbac-custom"]
     assert told["shadow_rules_stat_prefix"] == "istio_ext_authz_"
     assert told["shadow_rules"]["action"] == "DENY"
     assert list(told["shadow_rules"]["policies"]) == [
         "istio-ext-authz-judge-ns[default]-policy[o]-rule[0]"
     ]
-    assert "rules" not in told
-    denied = "ns[default]-policy[x]-rule[0]-deny-due-to-bad-CUSTOM-action"
+    # A chain that does not say that it asks denies all the same.
+    unasked = told["rules"]["policies"]["ns[default]-policy[o]-rule[0]" + denied]
+    (principal,) = unasked["principals"]
+    assert principal["and_ids"]["ids"][1]["not_id"] == {
+        "filter_state": {"key": "io.istio.asked_provider", "string_match": {"exact": "judge"}}
+    }
     told = _told(ours, other, asked="judge")["rbac-custom"]
-    assert list(told["rules"]["policies"]) == [denied]
+    assert len(told["rules"]["policies"]) == 2
+    elsewhere = told["rules"]["policies"]["ns[default]-policy[x]-rule[0]" + denied]
+    assert elsewhere["principals"] == [{"any": True}]
     assert told["rules"]["action"] == "DENY"
     assert len(_told(ours, other)["rbac-custom"]["rules"]["policies"]) == 2
     nameless = _policy("n", GET, action="CUSTOM")
