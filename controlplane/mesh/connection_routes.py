@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from controlplane.dataflow import Collection, Fetch, Graph, Index
+from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests import connections
 from controlplane.mesh.foreign_services import ForeignKey
 from controlplane.mesh.namespaces import Membership
@@ -20,6 +20,15 @@ from controlplane.mesh.route_backends import (
     ResolvedBackend,
     RouteBackends,
 )
+from controlplane.mesh.route_parents import (
+    ACCEPTED,
+    NO_MATCHING_PARENT,
+    NOT_ALLOWED,
+    RESOLVED_REFERENCES,
+    RouteParents,
+    parent_owner,
+    parent_owners,
+)
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.model.connection_route import ConnectionBackend, ConnectionRoute
@@ -27,21 +36,12 @@ from controlplane.model.http_route import Destination
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.route_parent import ParentCondition, ParentReference, RouteParent
-from controlplane.model.waypoint_traffic import Layer, ServedPort, ServedService
+from controlplane.model.waypoint_traffic import Layer, ServedService
 
 Route = connections.ConnectionRoute
 
-ACCEPTED: Final = "Accepted"
-RESOLVED: Final = "ResolvedRefs"
-
 _TLS: Final = "TLSRoute"
 _NOWHERE: Final = Name("", "")
-_NO_PARENT: Final = "NoMatchingParent"
-_PARENT_KINDS: Final = {
-    ("", "Service"): "Service",
-    ("core", "Service"): "Service",
-    ("networking.istio.io", "ServiceEntry"): "ServiceEntry",
-}
 
 
 class ParentKey(NamedTuple):
@@ -49,14 +49,6 @@ class ParentKey(NamedTuple):
 
     route: ObjectReference
     parent: ParentReference
-
-
-class _Answer(NamedTuple):
-    """What a condition says of a route at a parent."""
-
-    status: bool
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +64,10 @@ class ConnectionRoutes:
     problems: Collection[ProblemKey, Problem]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parents:
-    """Where the parents of routes are looked up."""
+class _Places(NamedTuple):
+    """Where the parents of routes are looked up, and what applies there."""
 
-    backends: RouteBackends
-    by_owner: Index[ObjectReference, WaypointHost, ServedService]
+    parents: RouteParents
     by_port: Collection[EndpointsKey, ConnectionRoute]
 
 
@@ -86,7 +76,7 @@ def build_connection_routes(
     membership: Membership,
     routes: Collection[tuple[str, Name], Route],
     services: Collection[WaypointHost, ServedService],
-    backends: RouteBackends,
+    parents: RouteParents,
 ) -> ConnectionRoutes:
     """Declare the routes of connections on ``graph``."""
 
@@ -94,24 +84,26 @@ def build_connection_routes(
         return route if membership.includes(fetch, route.metadata.namespace) else None
 
     members = graph.derive("connection routes of the mesh", routes, keep)
-    by_parent = members.index("connection routes by parent", _parent_objects)
+    by_parent = members.index(
+        "connection routes by parent",
+        lambda route: parent_owners(route.parents, route.metadata.namespace),
+    )
 
     def apply(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, ConnectionRoute]:
         offered = sorted(fetch.where(by_parent, service.owner), key=precedence)
-        found: dict[EndpointsKey, ConnectionRoute] = {}
-        for port in service.ports if offered else ():
-            chosen = next((route for route in offered if is_for(route, service, port)), None)
-            if chosen is not None:
-                key = EndpointsKey(service.waypoint, service.hostname, port.number)
-                found[key] = _applied(fetch, backends, chosen, service.waypoint, port)
-        return found
+        taken: dict[int, Route] = {}
+        for route in offered:
+            for number in _ports(fetch, parents, route, route.parents, service):
+                taken.setdefault(number, route)
+        return {
+            EndpointsKey(service.waypoint, service.hostname, number): _applied(
+                fetch, parents.backends, route, service.waypoint, number
+            )
+            for number, route in taken.items()
+        }
 
     by_port = graph.derive_many("connection routes of waypoints", services, apply)
-    places = _Parents(
-        backends=backends,
-        by_owner=services.index("services of waypoints by owner", lambda each: (each.owner,)),
-        by_port=by_port,
-    )
+    places = _Places(parents, by_port)
     return ConnectionRoutes(
         by_port=by_port,
         parents=graph.derive_many(
@@ -137,30 +129,21 @@ def precedence(route: Route) -> tuple[bool, float, str, str]:
     return route.kind != _TLS, metadata.created, metadata.namespace, metadata.name
 
 
-def is_for(route: Route, service: ServedService, port: ServedPort) -> bool:
-    """Return whether ``route`` is for the connections to ``port`` that are not read as HTTP."""
-    return (
-        Layer.TCP in port.layers
-        and _is_near(route, service)
-        and _names(route, service.hostname)
-        and any(
-            parent_object(route, parent) == service.owner and parent.port in {0, port.number}
-            for parent in route.parents
-        )
+def _ports(
+    fetch: Fetch,
+    parents: RouteParents,
+    route: Route,
+    attached: Iterable[ParentReference],
+    service: ServedService,
+) -> tuple[int, ...]:
+    """Return the ports of ``service`` that ``route`` is for by the parents in ``attached``."""
+    namespace = route.metadata.namespace
+    if not _is_near(route, service) or not _names(route, service.hostname):
+        return ()
+    found = parents.attached_ports(fetch, attached, namespace, service.owner)
+    return tuple(
+        port.number for port in service.ports if port.number in found and Layer.TCP in port.layers
     )
-
-
-def parent_object(route: Route, parent: ParentReference) -> ObjectReference | None:
-    """Return the Service or ServiceEntry that ``parent`` is; None for a parent of another kind."""
-    kind = _PARENT_KINDS.get((parent.group, parent.kind))
-    if kind is None:
-        return None
-    return ObjectReference(kind, parent.namespace or route.metadata.namespace, parent.name)
-
-
-def _parent_objects(route: Route) -> tuple[ObjectReference, ...]:
-    found = (parent_object(route, parent) for parent in route.parents)
-    return tuple(dict.fromkeys(each for each in found if each is not None))
 
 
 def _names(route: Route, hostname: str) -> bool:
@@ -173,7 +156,7 @@ def _is_near(route: Route, service: ServedService) -> bool:
 
 
 def _applied(
-    fetch: Fetch, backends: RouteBackends, route: Route, waypoint: Name, port: ServedPort
+    fetch: Fetch, backends: RouteBackends, route: Route, waypoint: Name, number: int
 ) -> ConnectionRoute:
     first = route.rules[0].backends if route.rules else ()
     found = []
@@ -186,7 +169,7 @@ def _applied(
         )
         found.append(ConnectionBackend(destination, backend.weight))
     return ConnectionRoute(
-        waypoint=waypoint, owner=route.reference, port=port.number, backends=tuple(found)
+        waypoint=waypoint, owner=route.reference, port=number, backends=tuple(found)
     )
 
 
@@ -213,99 +196,111 @@ def _foreign(route: ConnectionRoute) -> tuple[ForeignKey, ...]:
     )
 
 
-def _told(fetch: Fetch, places: _Parents, route: Route) -> Mapping[ParentKey, RouteParent]:
+def _told(fetch: Fetch, places: _Places, route: Route) -> Mapping[ParentKey, RouteParent]:
+    judged = ((parent, _conditions(fetch, places, route, parent)) for parent in route.parents)
     return {
         ParentKey(route.reference, parent): RouteParent(
             route=route.reference,
             parent=parent,
-            conditions=_conditions(fetch, places, route, parent),
+            conditions=conditions,
             observed_generation=route.metadata.generation or 0,
         )
-        for parent in route.parents
-        if parent_object(route, parent) is not None
+        for parent, conditions in judged
+        if conditions
     }
 
 
 def _conditions(
-    fetch: Fetch, places: _Parents, route: Route, parent: ParentReference
+    fetch: Fetch, places: _Places, route: Route, parent: ParentReference
 ) -> tuple[ParentCondition, ...]:
-    return (
-        ParentCondition(ACCEPTED, *_acceptance(fetch, places, route, parent)),
-        ParentCondition(RESOLVED, *_resolution(fetch, places, route, parent)),
-    )
+    """Return what is said of ``route`` at ``parent``, nothing where that is not our business."""
+    judged = places.parents.judge(fetch, parent, route.metadata.namespace)
+    if judged is None:
+        return ()
+    owner = parent_owner(parent, route.metadata.namespace)
+    accepted = judged.accepted
+    if accepted.status and owner is not None:
+        refusal = _refusal(fetch, places, route, parent, owner)
+        if refusal is not None:
+            reason, message = refusal
+            accepted = ParentCondition(ACCEPTED, status=False, reason=reason, message=message)
+    waypoint = judged.waypoints[0] if judged.waypoints else _NOWHERE
+    resolved = _resolution(fetch, places.parents.backends, route, waypoint)
+    told = (accepted, resolved, judged.resolved)
+    return tuple(condition for condition in told if condition is not None)
 
 
-def _acceptance(fetch: Fetch, places: _Parents, route: Route, parent: ParentReference) -> _Answer:
-    owner = parent_object(route, parent)
-    if owner is None:
-        return _Answer(status=False, reason=_NO_PARENT, message="no parent of the mesh")
-    claims = [claim.served for claim in fetch.where(places.backends.by_owner, owner)]
-    if not claims:
-        return _Answer(status=False, reason=_NO_PARENT, message=f"{owner} was not found")
-    ports = {port.number for served in claims for port in served.ports if Layer.TCP in port.layers}
-    if not ports & ({parent.port} if parent.port else ports):
-        wanted = f"port {parent.port}" if parent.port else "port"
-        message = f"{owner} has no {wanted} that is passed on as bytes"
-        return _Answer(status=False, reason=_NO_PARENT, message=message)
-    if not any(_names(route, served.hostname) for served in claims):
-        names = ", ".join(sorted(served.hostname for served in claims))
-        message = f"no hostname of the route is that of {owner}: {names}"
-        return _Answer(status=False, reason="NoMatchingListenerHostname", message=message)
-    served = list(fetch.where(places.by_owner, owner))
-    if route.metadata.namespace != owner.namespace and not any(
-        _is_near(route, each) for each in served
-    ):
-        message = f"a route for {owner} is in its namespace or in that of its waypoint"
-        return _Answer(status=False, reason="NotAllowedByListeners", message=message)
-    return _Answer(status=True, reason=ACCEPTED, message="Route was valid")
+def _refusal(
+    fetch: Fetch, places: _Places, route: Route, parent: ParentReference, owner: ObjectReference
+) -> tuple[str, str] | None:
+    """Return why connections do not care for ``route``, although its parent is there."""
+    namespace = route.metadata.namespace
+    claims = [claim.served for claim in fetch.where(places.parents.backends.by_owner, owner)]
+    ports = {port.number for each in claims for port in each.ports if Layer.TCP in port.layers}
+    if not ports & places.parents.attached_ports(fetch, [parent], namespace, owner):
+        return NO_MATCHING_PARENT, f"{owner} has no such port that is passed on as bytes"
+    if not any(_names(route, each.hostname) for each in claims):
+        names = ", ".join(sorted(each.hostname for each in claims))
+        return "NoMatchingListenerHostname", f"no hostname of the route is that of {owner}: {names}"
+    served = fetch.where(places.parents.served, owner)
+    if namespace != owner.namespace and not any(_is_near(route, each) for each in served):
+        return NOT_ALLOWED, f"a route for {owner} is in its namespace or in that of its waypoint"
+    return None
 
 
-def _resolution(fetch: Fetch, places: _Parents, route: Route, parent: ParentReference) -> _Answer:
-    owner = parent_object(route, parent)
-    served = [] if owner is None else list(fetch.where(places.by_owner, owner))
-    waypoint = min((each.waypoint for each in served), default=_NOWHERE)
+def _resolution(
+    fetch: Fetch, backends: RouteBackends, route: Route, waypoint: Name
+) -> ParentCondition:
     for backend in _backends(route):
-        outcome = _resolve(fetch, places.backends, route, waypoint, backend)
-        if isinstance(outcome, RefusedBackend):
-            return _Answer(status=False, reason=outcome.reason, message=outcome.message)
-    return _Answer(status=True, reason=RESOLVED, message="All references resolved")
+        found = _resolve(fetch, backends, route, waypoint, backend)
+        if isinstance(found, RefusedBackend):
+            reason, message = found
+            return ParentCondition(
+                RESOLVED_REFERENCES, status=False, reason=reason, message=message
+            )
+    return ParentCondition(
+        RESOLVED_REFERENCES,
+        status=True,
+        reason=RESOLVED_REFERENCES,
+        message="All references resolved",
+    )
 
 
 def _backends(route: Route) -> Iterable[connections.BackendReference]:
     return route.rules[0].backends if route.rules else ()
 
 
-def _problems(fetch: Fetch, places: _Parents, route: Route) -> Mapping[ProblemKey, Problem]:
+def _problems(fetch: Fetch, places: _Places, route: Route) -> Mapping[ProblemKey, Problem]:
     found = []
     for index, parent in enumerate(route.parents):
-        if parent_object(route, parent) is None:
-            continue
         field = f"spec.parentRefs[{index}]"
-        found += [
-            _problem(route, "connection-route.not-in-force", condition.message, field)
-            for condition in _conditions(fetch, places, route, parent)
-            if not condition.status
-        ][:1]
+        conditions = _conditions(fetch, places, route, parent)
+        refused = next((each for each in conditions if not each.status), None)
         winner = _winner(fetch, places, route, parent)
-        if winner is not None:
+        if refused is not None:
+            code = (
+                "route.parent-not-accepted"
+                if refused.type == ACCEPTED
+                else "route.backend-not-usable"
+            )
+            found.append(_problem(route, code, refused.message, field))
+        elif winner is not None:
             message = f"{winner} is for the same connections and comes first"
-            found.append(_problem(route, "connection-route.shadowed", message, field))
+            found.append(_problem(route, "route.shadowed", message, field))
     if len(route.rules) > 1:
         message = "only the first rule counts: nothing tells connections apart"
-        found.append(_problem(route, "connection-route.further-rules", message, "spec.rules[1]"))
+        found.append(_problem(route, "route.shadowed", message, "spec.rules[1]"))
     return {problem_key(problem): problem for problem in found}
 
 
 def _winner(
-    fetch: Fetch, places: _Parents, route: Route, parent: ParentReference
+    fetch: Fetch, places: _Places, route: Route, parent: ParentReference
 ) -> ObjectReference | None:
     """Return the route that has one of the ports that ``route`` is for at ``parent``."""
-    owner = parent_object(route, parent)
-    for service in () if owner is None else fetch.where(places.by_owner, owner):
-        for port in service.ports:
-            if parent.port not in {0, port.number} or not is_for(route, service, port):
-                continue
-            key = EndpointsKey(service.waypoint, service.hostname, port.number)
+    owner = parent_owner(parent, route.metadata.namespace)
+    for service in () if owner is None else fetch.where(places.parents.served, owner):
+        for number in _ports(fetch, places.parents, route, [parent], service):
+            key = EndpointsKey(service.waypoint, service.hostname, number)
             applied = fetch.one(places.by_port, key)
             if applied is not None and applied.owner != route.reference:
                 return applied.owner
