@@ -23,6 +23,7 @@ from controlplane.controllers.controller import Controller
 from controlplane.controllers.gateway_classes import GatewayClasses
 from controlplane.controllers.gateway_status import GatewayStatus
 from controlplane.controllers.root_certificates import KIND, NAME, Reports, RootCertificates, Roots
+from controlplane.controllers.route_statuses import RouteStatuses
 from controlplane.controllers.statuses import StatusConditions
 from controlplane.controllers.waypoint_deployment import WaypointDeployment
 from controlplane.controllers.webhook_configuration import WebhookConfiguration
@@ -82,6 +83,7 @@ class Writers:
         settings = self._settings
         if settings.writes_status:
             yield self._build_statuses()
+            yield self._build_route_statuses()
         if settings.allocates_addresses:
             yield self._build_allocation()
         if settings.deploys_waypoints:
@@ -113,6 +115,22 @@ class Writers:
             self._cluster.client,
             lead=self._cluster.lead,
             conditions=self._mesh.pipeline.world.conditions,
+            paths=self._cluster.source.path_of,
+            is_ready=lambda: self._mesh.is_complete,
+            clock=self._clock,
+            draw=random.random,
+        )
+
+    def _build_route_statuses(self) -> Controller:
+        world = self._mesh.pipeline.world
+        return RouteStatuses(
+            self._cluster.client,
+            lead=self._cluster.lead,
+            parents=(
+                world.http_routes.parents,
+                world.connection_routes.parents,
+                world.backend_tls.ancestors,
+            ),
             paths=self._cluster.source.path_of,
             is_ready=lambda: self._mesh.is_complete,
             clock=self._clock,

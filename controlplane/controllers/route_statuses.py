@@ -7,7 +7,7 @@ is gained, by lists; afterwards a change costs one look and at most one write pe
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +34,6 @@ from controlplane.model.names import ObjectReference
 from controlplane.model.route_parent import ParentReference, RouteParent
 
 MANAGER: Final = "istiod-lite-route-status"
-ParentKey = tuple[ObjectReference, ParentReference]
 
 _TRIES: Final = 3
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -52,9 +51,10 @@ class RouteStatusPace:
 class RouteStatuses:
     """Keeps what routes are told as ``parents`` wants it. Implements ``Controller``.
 
-    ``paths`` returns where a kind is listed, in the version that the cluster serves; None for one
-    that it does not have. ``is_ready`` tells whether ``parents`` speaks of the whole mesh: before,
-    what is missing there would be taken for what is wanted no more.
+    Each object is told of in one of ``parents``. ``paths`` returns where a kind is listed, in the
+    version that the cluster serves; None for one that it does not have. ``is_ready`` tells whether
+    ``parents`` speaks of the whole mesh: before, what is missing there would be taken for what is
+    wanted no more.
     """
 
     def __init__(  # noqa: PLR0913 - what the composition root decides, by name
@@ -62,7 +62,7 @@ class RouteStatuses:
         client: ClusterClient,
         *,
         lead: Lead,
-        parents: Collection[ParentKey, RouteParent],
+        parents: Iterable[Collection[Any, RouteParent]],
         paths: Callable[[str], str | None],
         is_ready: Callable[[], bool],
         clock: Clock,
@@ -80,7 +80,8 @@ class RouteStatuses:
             self._see_to, name=self.name, clock=clock, draw=draw, pace=queue_pace
         )
         self._wanted: dict[ObjectReference, dict[ParentReference, RouteParent]] = {}
-        parents.subscribe(self._changed)
+        for told in parents:
+            told.subscribe(self._changed)
 
     @property
     def name(self) -> str:
@@ -107,17 +108,24 @@ class RouteStatuses:
                     self._queue.add(*map(_whole, sorted(LISTS)), *self.troubles)
                 await self._clock.sleep(self._pace.look)
 
-    def _changed(self, changes: Sequence[Change[ParentKey, RouteParent]]) -> None:
-        for (route, parent), _, wanted in changes:
-            if wanted is not None:
-                self._wanted.setdefault(route, {})[parent] = wanted
-                continue
-            held = self._wanted.get(route, {})
-            held.pop(parent, None)
-            if not held:
-                self._wanted.pop(route, None)
+    def _changed(self, changes: Sequence[Change[Any, RouteParent]]) -> None:
+        routes = dict.fromkeys(filter(None, map(self._noted, changes)))
         if self._rounds.is_begun:
-            self._queue.add(*dict.fromkeys(change.key[0] for change in changes))
+            self._queue.add(*routes)
+
+    def _noted(self, change: Change[Any, RouteParent]) -> ObjectReference | None:
+        """Note what is wanted now; return the route that it is about."""
+        about = change.new or change.old
+        if about is None:
+            return None
+        held = self._wanted.setdefault(about.route, {})
+        if change.new is not None:
+            held[about.parent] = change.new
+        else:
+            held.pop(about.parent, None)
+            if not held:
+                del self._wanted[about.route]
+        return about.route
 
     async def _see_to(self, reference: ObjectReference) -> Applied:
         path = self._paths(reference.kind)

@@ -66,6 +66,46 @@ apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {name: tokens, namespace: shop}
 spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bound, namespace: shop}
+spec: {hosts: [bound]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bound, namespace: shop}
+spec: {host: bound}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: bound, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: bound}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: bound, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: bound}]}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: bound, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: bound}], rules: []}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TLSRoute
+metadata: {name: bound, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: bound}]
+  hostnames: [bound.shop.svc.cluster.local]
+  rules: []
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: bound, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: bound}]
+  validation: {hostname: bound.example, wellKnownCACertificates: System}
 """
 MADE = {
     "serviceaccounts": "waypoint",

@@ -70,7 +70,7 @@ class Telling:
         self.controller = RouteStatuses(
             self.cluster,
             lead=self.lead,
-            parents=self.parents,
+            parents=(self.parents,),
             paths=self.paths.get,
             is_ready=lambda: self.is_ready,
             clock=self.clock,
