@@ -11,9 +11,9 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import string_pb2, value_pb2
 
 from controlplane.encode.http_route_values import header_value, path, query_name, token
-from controlplane.encode.regular_expression import checked_expression
 from controlplane.encode.waypoint_names import PEER_PRINCIPAL
 from controlplane.model.http_route import HttpRoute, NamedMatch, PathKind, PathMatch
+from controlplane.model.regular_expression import expression_fault
 
 _TOKEN_FILTER: Final = "envoy.filters.http.jwt_authn"  # noqa: S105 - the name of a filter
 _CLAIMS: Final = "@request.auth.claims"
@@ -62,7 +62,7 @@ def _set_path(message: Any, condition: PathMatch | None) -> None:
         case (PathKind.EXACT, value):
             message.path = path(value)
         case (PathKind.REGULAR_EXPRESSION, value):
-            message.safe_regex.regex = checked_expression(value)
+            message.safe_regex.regex = _expression(value)
         case (_, value):
             prefix = trimmed(path(value))
             if prefix.endswith("/"):
@@ -92,9 +92,15 @@ def _header_name(name: str) -> str:
 
 def _string(condition: NamedMatch) -> Any:
     if condition.is_expression:
-        expression = checked_expression(condition.value)
+        expression = _expression(condition.value)
         return string_pb2.StringMatcher(safe_regex={"regex": expression})
     return string_pb2.StringMatcher(exact=header_value(condition.value))
+
+
+def _expression(text: str) -> str:
+    if fault := expression_fault(text):
+        raise ValueError(f"the regular expression {text[:64]!a}: {fault}")
+    return text
 
 
 def _claim(condition: NamedMatch) -> Any:
@@ -126,4 +132,4 @@ def _identity_in(namespace: str, trust_domains: Sequence[str]) -> Any:
         raise ValueError("no trust domain is known")
     domains = "|".join(re.escape(domain) for domain in trust_domains)
     expression = f"spiffe://(?:{domains})/ns/{re.escape(namespace)}/sa/[^/]+"
-    return string_pb2.StringMatcher(safe_regex={"regex": checked_expression(expression)})
+    return string_pb2.StringMatcher(safe_regex={"regex": _expression(expression)})

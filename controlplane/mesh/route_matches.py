@@ -1,7 +1,7 @@
 """Which requests a rule is for: matches as they are written come in, conditions go out.
 
 What cannot be compared leaves its condition out: the match is for more requests then, and the rule
-answers all of them 500. docs/protocol/http-routes.md HR-10 to HR-16.
+answers all of them 500. docs/protocol/http-routes.md HR-10 to HR-15.
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from controlplane.manifests.http_route import GrpcMethod, RouteMatch, TypedValue
-from controlplane.mesh.route_expressions import expression_fault
 from controlplane.mesh.route_values import is_path, is_plain, is_token
 from controlplane.model.http_route import NamedMatch, PathKind, PathMatch, RequestMatch
+from controlplane.model.regular_expression import expression_fault
 
 CLAIMS_PREFIX: Final = "@request.auth.claims"
 
