@@ -111,6 +111,12 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Annotate the waypoint istiod-lite.io/waypoint-guard=true, or allow only its identity.",
     ),
     "waypoint.unreadable-guard": Explanation("IL0414", "Write true or false."),
+    "waypoint.nearness-not-applied": Explanation(
+        "IL0417", "Nothing to do, or take the service off the waypoint if nearness matters more."
+    ),
+    "waypoint.wildcard-not-resolved": Explanation(
+        "IL0418", "Name the hosts one by one, state endpoints, or use resolution NONE."
+    ),
     # Routes.
     "route.unusable-match": Explanation(
         "IL0421", "Correct the match; until then all requests of its rule are answered 500."
@@ -129,6 +135,16 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     ),
     "route.no-waypoint": Explanation(
         "IL0426", "Bind the parent to a waypoint: nobody else applies routes to requests."
+    ),
+    "route.shadowed": Explanation(
+        "IL0427", "Keep one route for the port: the oldest counts, and its first rule."
+    ),
+    # TLS to backends.
+    "backend-tls.conflict": Explanation(
+        "IL0441", "Keep one policy for the port: the oldest counts."
+    ),
+    "backend-tls.not-in-force": Explanation(
+        "IL0442", "Correct the policy; until then nothing is sent to the ports it is for."
     ),
     # Policies.
     "policy.unusable-value": Explanation(

@@ -111,7 +111,8 @@ def service_endpoints(
 def _endpoint(service: ServiceName, port: ServedPort, workload: Workload) -> Endpoint | None:
     address: bytes | str = workload.addresses[0] if workload.addresses else workload.hostname
     target = _target_port(service, port.number, workload)
-    if not address or not target or workload.capacity == 0:
+    is_name_of_none = isinstance(address, str) and address.startswith("*")
+    if not address or is_name_of_none or not target or workload.capacity == 0:
         return None
     is_healthy = workload.status is WorkloadStatus.HEALTHY or service in workload.unready_services
     return Endpoint(

@@ -54,6 +54,7 @@ from controlplane.mesh.traffic_distribution import build_namespace_distributions
 from controlplane.mesh.traffic_rules import build_traffic_rules
 from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
 from controlplane.mesh.waypoint_endpoints import index_members
+from controlplane.mesh.waypoint_limits import build_waypoint_limits
 from controlplane.mesh.waypoint_traffic import WaypointTraffic, build_waypoint_traffic
 from controlplane.mesh.waypoints import build_waypoints
 from controlplane.mesh.workload_entries import build_workload_entries
@@ -222,6 +223,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             http_routes.problems,
             connection_routes.problems,
             backend_tls.problems,
+            build_waypoint_limits(graph, membership, services, traffic.services),
             services.problems,
             traffic.problems,
             traffic_rules.problems,
