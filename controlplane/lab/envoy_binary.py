@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from controlplane.lab.envoy_errors import EnvoyError
 
+OLDEST: Final = (1, 38)
+"""The first release whose filter state keeps identities apart in pooled connections."""
 _PATIENCE: Final = 30.0
 _ABOUT_THE_CAUSE: Final = ("[critical]", "[error]", "error", "Exception")
 
@@ -55,6 +57,23 @@ async def version(binary: Path | None = None) -> str:
     if status or len(parts) < 2:
         raise EnvoyError(f"Envoy does not run here: {output.strip()}")
     return parts[1]
+
+
+async def supported_version(binary: Path | None = None) -> str:
+    """Return the release of an Envoy that can be a waypoint.
+
+    Raises:
+        EnvoyError: there is no Envoy, it does not run here, or it is older than 1.38.
+    """
+    release = await version(binary)
+    try:
+        numbers = tuple(int(part) for part in release.split(".")[:2])
+    except ValueError:
+        numbers = ()
+    if numbers < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise EnvoyError(f"this is no Envoy of at least {needed}, it says {release!r}")
+    return release
 
 
 async def validate(config: Mapping[str, Any], *, binary: Path | None = None) -> str | None:

@@ -7,9 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.encode.static_bootstrap import Secrets, static_bootstrap
+from controlplane.encode.envelope import (
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+)
+from controlplane.encode.static_bootstrap import Discovered, static_bootstrap
 from controlplane.encode.waypoint_names import BLACKHOLE, MAIN_INTERNAL
-from controlplane.lab.certificates import self_signed_pem
+from controlplane.lab.placeholder_secrets import some_secrets
 
 Validate = Callable[[Mapping[str, Any]], Awaitable[str | None]]
 """Says why an Envoy refuses a bootstrap, None when it does not."""
@@ -55,10 +61,18 @@ async def find_faults(resources: Mapping[str, Any], validate: Validate) -> tuple
     return tuple(faults) or (Fault(name="", said=said),)
 
 
-def some_secrets() -> Secrets:
-    """Return a certificate made for the moment, which is all that validation looks at."""
-    chain, key = self_signed_pem()
-    return Secrets(chain=chain, key=key, roots=chain)
+def discovered_in(document: Mapping[str, Any]) -> Discovered:
+    """Return what a document of ``insight.waypoint_snapshot`` holds, with secrets of the moment."""
+    by_type: dict[str, list[Any]] = {}
+    for each in document["resources"]:
+        by_type.setdefault(each["resource"]["@type"], []).append(each["resource"])
+    return Discovered(
+        listeners=by_type.get(LISTENER_TYPE, ()),
+        routes=by_type.get(ROUTE_TYPE, ()),
+        clusters=by_type.get(CLUSTER_TYPE, ()),
+        endpoints=by_type.get(ENDPOINT_TYPE, ()),
+        secrets=some_secrets(),
+    )
 
 
 def _names(resources: Mapping[str, Any]) -> set[str]:

@@ -6,11 +6,11 @@ manifests have them at any time.
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from controlplane.app.process import Process
 from controlplane.authentication.issuer_key import load_issuer_key
@@ -19,7 +19,6 @@ from controlplane.clock import Clock
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.envoy_errors import EnvoyError
-from controlplane.lab.node.access import AccessRecord
 from controlplane.lab.node.proxy import Applications, Node
 from controlplane.lab.node_proxies import proxy_on
 from controlplane.lab.waypoint_proxy import WaypointProxy
@@ -27,6 +26,9 @@ from controlplane.lab.ztunnel.client import Target
 from controlplane.model.names import Name
 from controlplane.model.network import text_from_address
 from controlplane.model.resident import Resident
+
+if TYPE_CHECKING:
+    from controlplane.lab.node.access import AccessRecord
 
 _TOKEN_LIFETIME: Final = timedelta(hours=1)
 
@@ -42,32 +44,72 @@ class Means:
     envoy: EnvoyOptions | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Kept:
-    """What runs now. ``troubles`` is what does not, and why, by name."""
+class Keeper:
+    """What runs now, and what does not and why, by name. ``records`` are of all connections."""
 
-    nodes: dict[str, Node] = field(default_factory=dict)
-    waypoints: dict[Name, WaypointProxy] = field(default_factory=dict)
-    troubles: dict[str, str] = field(default_factory=dict)
-    records: list[AccessRecord] = field(default_factory=list)
+    def __init__(self, means: Means) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.waypoints: dict[Name, WaypointProxy] = {}
+        self.troubles: dict[str, str] = {}
+        self.records: list[AccessRecord] = []
+        self._means = means
+        self._stacks: dict[Name, AsyncExitStack] = {}
 
-
-async def keep(process: Process, kept: Kept, means: Means) -> None:
-    """Run what the manifests want until cancelled, then end all of it."""
-    changed = asyncio.Event()
-    process.pipeline.graph.on_commit(lambda _: changed.set())
-    changed.set()
-    stacks: dict[Name, AsyncExitStack] = {}
-    try:
+    async def follow(self, process: Process) -> None:
+        """Run what the manifests of ``process`` want until cancelled; what runs then goes on."""
+        changed = asyncio.Event()
+        process.pipeline.graph.on_commit(lambda _: changed.set())
+        changed.set()
         while True:
             await changed.wait()
             changed.clear()
-            await _keep_nodes(process, kept, means, stacks)
+            await self._keep_nodes(process)
             if find_envoy() is not None:
-                await _keep_waypoints(process, kept, means, stacks)
-    finally:
+                await self._keep_waypoints(process)
+
+    async def close(self) -> None:
+        """End everything, the newest first."""
+        stacks, self._stacks = self._stacks, {}
         for stack in reversed(tuple(stacks.values())):
             await stack.aclose()
+
+    async def _keep_nodes(self, process: Process) -> None:
+        means = self._means
+        wanted = wanted_nodes(process)
+        for name in self.nodes.keys() - wanted:
+            del self.nodes[name]
+            await self._stacks.pop(Name("", name)).aclose()
+        for name in sorted(wanted - self.nodes.keys()):
+            node = Node(
+                proxy_on(process, name, means.clock),
+                means.applications,
+                means.clock,
+                listener=self.records.append,
+                random=Random(means.random.getrandbits(64)),  # noqa: S311 - load balancing
+            )
+            self._stacks[Name("", name)] = stack = AsyncExitStack()
+            self.nodes[name] = await stack.enter_async_context(node)
+
+    async def _keep_waypoints(self, process: Process) -> None:
+        wanted = wanted_waypoints(process)
+        for name in self.waypoints.keys() - wanted.keys():
+            del self.waypoints[name]
+            await self._stacks.pop(name).aclose()
+        for name, pod in wanted.items():
+            address = _address_of(process, pod)
+            if name in self.waypoints or not address:
+                continue
+            place = self._means.directory / "waypoints" / pod.namespace / pod.name
+            place.mkdir(parents=True, exist_ok=True)
+            proxy = waypoint_proxy(process, pod, address, place, self._means)
+            stack = AsyncExitStack()
+            try:
+                self.waypoints[name] = await stack.enter_async_context(proxy)
+            except EnvoyError as error:
+                self.troubles[str(name)] = str(error)
+            else:
+                self.troubles.pop(str(name), None)
+                self._stacks[name] = stack
 
 
 def wanted_nodes(process: Process) -> set[str]:
@@ -110,49 +152,6 @@ def waypoint_proxy(
         directory=directory,
         options=means.envoy,
     )
-
-
-async def _keep_nodes(
-    process: Process, kept: Kept, means: Means, stacks: dict[Name, AsyncExitStack]
-) -> None:
-    wanted = wanted_nodes(process)
-    for name in kept.nodes.keys() - wanted:
-        del kept.nodes[name]
-        await stacks.pop(Name("", name)).aclose()
-    for name in sorted(wanted - kept.nodes.keys()):
-        node = Node(
-            proxy_on(process, name, means.clock),
-            means.applications,
-            means.clock,
-            listener=kept.records.append,
-            random=Random(means.random.getrandbits(64)),  # noqa: S311 - a lab's load balancing
-        )
-        stacks[Name("", name)] = stack = AsyncExitStack()
-        kept.nodes[name] = await stack.enter_async_context(node)
-
-
-async def _keep_waypoints(
-    process: Process, kept: Kept, means: Means, stacks: dict[Name, AsyncExitStack]
-) -> None:
-    wanted = wanted_waypoints(process)
-    for name in kept.waypoints.keys() - wanted.keys():
-        del kept.waypoints[name]
-        await stacks.pop(name).aclose()
-    for name, pod in wanted.items():
-        address = _address_of(process, pod)
-        if name in kept.waypoints or not address:
-            continue
-        place = means.directory / "waypoints" / pod.namespace / pod.name
-        place.mkdir(parents=True, exist_ok=True)
-        proxy = waypoint_proxy(process, pod, address, place, means)
-        stack = AsyncExitStack()
-        try:
-            kept.waypoints[name] = await stack.enter_async_context(proxy)
-        except EnvoyError as error:
-            kept.troubles[str(name)] = str(error)
-        else:
-            kept.troubles.pop(str(name), None)
-            stacks[name] = stack
 
 
 def _address_of(process: Process, pod: Resident) -> str:

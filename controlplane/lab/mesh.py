@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from controlplane.app.process import Process
 from controlplane.clock import SystemClock
-from controlplane.lab.applications import Ask, HttpApplications
+from controlplane.lab.applications import HttpApplications
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.errors import LabError
-from controlplane.lab.keeping import Kept, Means, keep, wanted_nodes, wanted_waypoints
+from controlplane.lab.keeping import Keeper, Means, wanted_nodes, wanted_waypoints
 from controlplane.lab.node.access import AccessRecord
 from controlplane.lab.node.outbound import Connected
 from controlplane.lab.node.proxy import Applications, Node
@@ -36,11 +36,41 @@ _PAUSE: Final = 0.02
 
 
 class Lab:
-    """A running mesh. Made by ``lab``. ``records`` are what node proxies told, the oldest first."""
+    """A running mesh. Made by ``lab``. ``process`` is its control plane, or was until it ended."""
 
-    def __init__(self, process: Process, kept: Kept) -> None:
-        self.process = process
-        self._kept = kept
+    def __init__(self, settings: Settings, keeper: Keeper) -> None:
+        self.process = Process(settings)
+        self._settings = settings
+        self._kept = keeper
+        self._running: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    async def start_control_plane(self) -> None:
+        """Run the control plane, again on the same port and folder if it ran before.
+
+        Raises StartupError when it does not start.
+        """
+        if self._running is not None:
+            port = self.process.xds_port
+            self.process = Process(self._settings.model_copy(update={"xds_port": port}))
+        process = self.process
+        self._running = asyncio.create_task(process.run(), name="control plane")
+        started = asyncio.create_task(process.started.wait())
+        await asyncio.wait({self._running, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        if self._running.done():
+            self._running.result()
+        await ready(process)
+        self._following = asyncio.create_task(self._kept.follow(process), name="lab")
+
+    async def stop_control_plane(self) -> None:
+        """End the control plane; node proxies and waypoints go on with what they have."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        self.process.stop()
+        if self._running is not None:
+            await self._running
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -122,6 +152,8 @@ class Lab:
 
     def is_settled(self) -> bool:
         """Return whether all that the manifests want runs and serves."""
+        if self._following is not None and self._following.done():
+            self._following.result()
         if self.nodes.keys() != wanted_nodes(self.process):
             return False
         if find_envoy() is not None and self.waypoints.keys() != set(
@@ -173,41 +205,29 @@ async def lab(
         "pod_range": POD_RANGE,
         "waypoints_listen_on_pods": True,
     }
-    process = Process(Settings(**{**here, **(settings or {})}))
-    running = asyncio.create_task(process.run(), name="control plane")
-    try:
-        await _started(process, running)
-        kept = Kept()
-        mesh = Lab(process, kept)
-        async with AsyncExitStack() as stack:
-            if applications is None:
-                own = HttpApplications(_asker(mesh))
-                applications = await stack.enter_async_context(own)
-            means = Means(
+    async with AsyncExitStack() as stack:
+        mesh: Lab
+
+        async def ask(workload: Workload, url: str) -> tuple[int, Any]:
+            return await _asked(mesh, workload, url)
+
+        if applications is None:
+            applications = await stack.enter_async_context(HttpApplications(ask))
+        keeper = Keeper(
+            Means(
                 directory=directory,
                 applications=applications,
                 random=Random(seed),  # noqa: S311 - a lab's load balancing
                 clock=SystemClock(),
                 envoy=envoy,
             )
-            keeper = asyncio.create_task(keep(process, kept, means), name="lab")
-            stack.push_async_callback(_cancelled, keeper)
-            await mesh.until(lambda: keeper.done() or mesh.is_settled(), "the mesh comes up")
-            if keeper.done():
-                keeper.result()
-            yield mesh
-    finally:
-        process.stop()
-        await running
-
-
-async def _started(process: Process, running: asyncio.Task[None]) -> None:
-    started = asyncio.create_task(process.started.wait())
-    await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
-    started.cancel()
-    if running.done():
-        running.result()
-    await ready(process)
+        )
+        mesh = Lab(Settings(**{**here, **(settings or {})}), keeper)
+        stack.push_async_callback(keeper.close)
+        stack.push_async_callback(mesh.stop_control_plane)
+        await mesh.start_control_plane()
+        await mesh.settled()
+        yield mesh
 
 
 def _names(workload: Workload) -> tuple[str, ...]:
@@ -215,16 +235,8 @@ def _names(workload: Workload) -> tuple[str, ...]:
     return workload.name, application, f"{workload.namespace}/{application}"
 
 
-def _asker(mesh: Lab) -> Ask:
-    async def ask(workload: Workload, url: str) -> tuple[int, Any]:
-        answer = await mesh.request(workload, url)
-        with suppress(ValueError):
-            return answer.status, json.loads(answer.body)
-        return answer.status, None
-
-    return ask
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _asked(mesh: Lab, workload: Workload, url: str) -> tuple[int, Any]:
+    answer = await mesh.request(workload, url)
+    with suppress(ValueError):
+        return answer.status, json.loads(answer.body)
+    return answer.status, None
