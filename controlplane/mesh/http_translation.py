@@ -25,6 +25,10 @@ from controlplane.model.problem import Problem, Severity
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
+_OF_TOKENS: Final = frozenset(
+    {Attribute.TOKEN_PRINCIPAL, Attribute.AUDIENCE, Attribute.PRESENTER, Attribute.CLAIM}
+)
+"""What is not known yet when somebody else is asked."""
 _SOURCE: Final = (
     ("principals", "principals", Attribute.PRINCIPAL),
     ("namespaces", "namespaces", Attribute.NAMESPACE),
@@ -87,6 +91,7 @@ class _Reader:
         self._manifest = manifest
         self._trust_domains = trust_domains
         self._is_allow = manifest.action == HttpAction.ALLOW
+        self._is_custom = manifest.action == HttpAction.CUSTOM
         self._namespace = manifest.metadata.namespace
         self._lost = 0
 
@@ -172,6 +177,10 @@ class _Reader:
 
         That is for policies that refuse. Of an ALLOW policy the rule is left out as a whole.
         """
+        if self._is_custom and attribute in _OF_TOKENS:
+            for index, text in enumerate(texts):
+                self._unusable(f"{path}[{index}]", text)
+            return
         read = [READERS[attribute](text, self._namespace) for text in texts]
         for index, (text, value) in enumerate(zip(texts, read, strict=True)):
             if value is None:

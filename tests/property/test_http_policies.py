@@ -41,7 +41,7 @@ SOURCES = {
     4: (b"\x0a\1\2\3", b"\xc0\xa8\0\7", b"\xac\x10\0\1"),
     16: (b"\xfd" + bytes(14) + b"\1", b"\x20\1\x0d\xb8" + bytes(11) + b"\1"),
 }
-OF_EACH_SINGLE = 16
+OF_EACH_SINGLE = 24
 OF_EACH_DRAWN = 8
 
 

@@ -25,6 +25,7 @@ from controlplane.encode.bootstrap import LAYERED_RUNTIME
 from controlplane.encode.rbac import encode_http_policies
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import (
+    ASKED,
     PEER_PRINCIPAL,
     RBAC_ALLOW,
     RBAC_AUDIT,
@@ -168,6 +169,7 @@ class PolicyBed:
                         "on_request_headers": [
                             a_state(PEER_PRINCIPAL, "%REQ(x-identity)%", "envoy.hashable_string"),
                             a_state(SOURCE_ADDRESS, "%REQ(x-source)%", "envoy.network.ip"),
+                            a_state(ASKED, PROVIDER, "envoy.string"),
                         ],
                     },
                 },

@@ -54,6 +54,7 @@ _FIELDS = {
     "path": (Operation, "paths"),
     "destination.port": (Operation, "ports"),
 }
+_BEFORE_TOKENS = [key for key in TEXTS if not key.startswith("request.auth.")]
 _ONLY_FIELDS = ("host", "method", "path")
 
 _IDENTITIES = (
@@ -143,8 +144,9 @@ def some_policies(random: Random) -> list[AuthorizationPolicy]:
     found = []
     for number in range(random.randint(1, 3)):
         action = random.choice(("ALLOW", "ALLOW", "DENY", "AUDIT", "CUSTOM"))
+        keys = _BEFORE_TOKENS if action == "CUSTOM" else list(TEXTS)
         rules = [
-            _rule(random, [_criterion(random) for _ in range(random.choice((0, 1, 1, 2, 3)))])
+            _rule(random, [_criterion(random, keys) for _ in range(random.choice((0, 1, 1, 2, 3)))])
             for _ in range(random.choice((0, 1, 1, 2, 3)))
         ]
         is_dry_run = action != "CUSTOM" and random.random() < 0.15
@@ -158,8 +160,8 @@ def some_policies(random: Random) -> list[AuthorizationPolicy]:
     return found
 
 
-def _criterion(random: Random) -> tuple[str, tuple[str, ...], bool]:
-    key = random.choice(list(TEXTS))
+def _criterion(random: Random, keys: list[str]) -> tuple[str, tuple[str, ...], bool]:
+    key = random.choice(keys)
     values = random.sample(TEXTS[key], random.choice((1, 2, 2)))
     return key, tuple(values), random.random() < 0.4
 

@@ -189,3 +189,32 @@ def test_a_provider_that_is_not_there_is_a_problem() -> None:
     assert (problem.code, problem.field) == ("policy.unknown-provider", "spec.provider.name")
     assert _translated(action="CUSTOM").problems == ()
     assert translate_http_policy(an_authorization_policy(provider="nobody")).problems == ()
+
+
+@pytest.mark.proves("HP-23")
+@pytest.mark.parametrize("negated", [False, True])
+def test_who_is_asked_is_asked_before_tokens_are_read(negated: bool) -> None:
+    field = {"not_request_principals" if negated else "request_principals": ("*",)}
+    source = Source(namespaces=("a",), **field)
+    claim = When(key="request.auth.claims[a]", values=("x",), not_values=("y",))
+    rule = AuthorizationRule(sources=(source,), when=(claim,))
+    translation = _translated(rule, action="CUSTOM")
+    (read,) = _rules(translation)
+    assert [each.attribute for each in read.sources[0]] == [Attribute.NAMESPACE]
+    assert read.conditions == ()
+    name = "notRequestPrincipals" if negated else "requestPrincipals"
+    assert _fields(translation) == [
+        f"spec.rules[0].from[0].source.{name}[0]",
+        "spec.rules[0].when[0].values[0]",
+        "spec.rules[0].when[0].notValues[0]",
+    ]
+
+
+@pytest.mark.refutes("HP-23")
+@pytest.mark.parametrize("action", ["ALLOW", "DENY", "AUDIT"])
+def test_others_know_of_tokens(action: str) -> None:
+    rule = AuthorizationRule(sources=(Source(request_principals=("*",)),))
+    translation = _translated(rule, action=action)
+    assert translation.problems == ()
+    (read,) = _rules(translation)
+    assert [each.attribute for each in read.sources[0]] == [Attribute.TOKEN_PRINCIPAL]
