@@ -25,12 +25,17 @@ def waypoint_settings(settings: Settings, mesh: Mesh) -> WaypointSettings:
     """Return them. The network is what our namespace is labelled with now."""
     home = mesh.pipeline.inputs.namespaces.get(Name("", settings.system_namespace))
     labels = {} if home is None else home.metadata.labels
+    return waypoint_settings_in(settings, labels.get(NETWORK_LABEL, ""))
+
+
+def waypoint_settings_in(settings: Settings, network: str) -> WaypointSettings:
+    """Return them for a cluster that is in ``network``, "" for none."""
     return WaypointSettings(
         discovery_host=discovery_host(settings),
         discovery_port=_DISCOVERY_PORT,
         image=settings.waypoint_image,
         cluster_id=settings.cluster_id,
-        network=labels.get(NETWORK_LABEL, ""),
+        network=network,
         domain_suffix=settings.domain_suffix,
         revision=settings.revision,
         listen_address=settings.waypoint_listen_address,

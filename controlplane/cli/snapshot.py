@@ -1,4 +1,7 @@
-"""``istiod-lite snapshot``: manifests in, what node proxies would be sent out, without a server."""
+"""``istiod-lite snapshot``: manifests in, what node proxies would be sent out, without a server.
+
+What a waypoint is sent is printed too, of manifests or of a running server.
+"""
 
 import json
 from enum import StrEnum
@@ -7,7 +10,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from controlplane.cli.server import DEFAULT, ServerUrl, Token, TokenFile
 from controlplane.cli.snapshot_tables import message_of, snapshot_tables
+from controlplane.cli.waypoint_documents import Asked, print_waypoint
 from controlplane.encode.document import protobuf_json
 from controlplane.encode.resource import Resource
 from controlplane.manifests.documents import Limits
@@ -38,11 +43,15 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-def snapshot(
+def snapshot(  # noqa: PLR0913, PLR0917 - one parameter for each option
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", exists=True, help="Manifest files and folders."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            exists=True,
+            help="Manifest files and folders. Without, --waypoint asks a running server.",
+        ),
+    ] = None,
     node: Annotated[
         str | None,
         typer.Option(help="Only what the proxy on this node is sent. Default: the whole mesh."),
@@ -59,14 +68,37 @@ def snapshot(
     strict: Annotated[  # noqa: FBT002 - a flag of the command line is a boolean
         bool, typer.Option("--strict", help="Exit 3 when there are errors or warnings.")
     ] = False,
+    waypoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE/NAME",
+            help="Every resource that the pods of this waypoint are sent, instead of what node"
+            " proxies are; secrets are placeholders.",
+        ),
+    ] = None,
+    server: ServerUrl = DEFAULT,
+    token: Token = None,
+    token_file: TokenFile = None,
 ) -> None:
-    """Compile manifests offline and print exactly what a node proxy would be sent.
+    """Compile manifests offline and print exactly what a node proxy, or a waypoint, would be sent.
 
-    Exit code 0; 2 for unusable arguments or settings; with --strict 3 when there are problems
-    (notes about kinds that are not read do not count).
+    Exit code 0; 1 when there is no such waypoint or it cannot be read; 2 for unusable arguments or
+    settings; with --strict 3 when there are problems (notes about kinds that are not read do not
+    count).
 
     Example: istiod-lite snapshot examples/bookinfo --node node-1 -o yaml
+
+    Example: istiod-lite snapshot examples/bookinfo --waypoint bookinfo/waypoint -o json
+
+    Example: istiod-lite snapshot --waypoint shop/waypoint --server http://127.0.0.1:15014
     """
+    if waypoint is not None:
+        if node is not None or strict or type_ is not ResourceType.ALL:
+            raise typer.BadParameter("--waypoint goes with neither --node, --type nor --strict")
+        print_waypoint(waypoint, Asked(paths or (), server, token, token_file), output.value)
+        return
+    if not paths:
+        raise typer.BadParameter("give manifest files or folders, or --waypoint")
     try:
         settings = Settings()
         loaded = read_paths(
@@ -128,6 +160,7 @@ def _document(
             {
                 "object": str(condition.object),
                 "type": condition.type,
+                "parent": condition.parent or None,
                 "status": str(condition.status),
                 "reason": condition.reason,
                 "message": condition.message,

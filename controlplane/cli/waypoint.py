@@ -23,6 +23,7 @@ from controlplane.cli.waypoint_cluster import (
     other_waypoint,
     wait_programmed,
 )
+from controlplane.cli.waypoint_envoy import bootstrap, check
 from controlplane.cli.waypoint_gateway import (
     ShownWaypoint,
     list_documents,
@@ -58,7 +59,7 @@ NOT_READY: Final = 3
 _AMBIENT: Final = "ambient"
 
 waypoint_commands = typer.Typer(
-    name="waypoint", help="Waypoints: order, look at, take away.", no_args_is_help=True
+    name="waypoint", help="Waypoints: order, look at, check, take away.", no_args_is_help=True
 )
 
 
@@ -250,6 +251,10 @@ def delete(
 
     if not with_cluster(_location(kubeconfig, context), act, namespace=namespace):
         raise typer.Exit(1)
+
+
+waypoint_commands.command()(bootstrap)
+waypoint_commands.command()(check)
 
 
 async def _deleted(client: ClusterClient, namespace: str, name: str) -> bool:

@@ -171,8 +171,18 @@ def _service_account(identity: WaypointIdentity) -> dict[str, Any]:
     }
 
 
-def _deployment(identity: WaypointIdentity, settings: WaypointSettings) -> list[dict[str, Any]]:
-    """Return the ConfigMap of the proxy and the Deployment that mounts it."""
+def waypoint_files(
+    gateway: Gateway, settings: WaypointSettings
+) -> tuple[Mapping[str, str] | None, tuple[Problem, ...]]:
+    """Return the files that the proxy of a Gateway is started with, and what is wrong with it.
+
+    None where the Gateway can be deployed under no name.
+    """
+    identity, problems = waypoint_identity(gateway, settings)
+    return None if identity is None else _files(identity, settings), problems
+
+
+def _files(identity: WaypointIdentity, settings: WaypointSettings) -> dict[str, str]:
     bootstrap = Bootstrap(
         gateway=identity.gateway,
         workload=identity.workload,
@@ -186,7 +196,12 @@ def _deployment(identity: WaypointIdentity, settings: WaypointSettings) -> list[
         root_directory=ROOT_DIRECTORY,
         token_directory=TOKEN_DIRECTORY,
     )
-    files = bootstrap_files(bootstrap)
+    return bootstrap_files(bootstrap)
+
+
+def _deployment(identity: WaypointIdentity, settings: WaypointSettings) -> list[dict[str, Any]]:
+    """Return the ConfigMap of the proxy and the Deployment that mounts it."""
+    files = _files(identity, settings)
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -11,6 +11,7 @@ from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
 from controlplane.manifests.reading import Identity, identity_of
 from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.world import World
 from controlplane.model.names import Name
 from controlplane.model.problem import Condition, Problem
 from controlplane.pipeline.assembly import Pipeline, build_pipeline
@@ -34,6 +35,7 @@ class Compiled:
     ``problems`` are those of rules and encoders: what is wrong with the text is the reader's.
     """
 
+    world: World
     catalog: Catalog
     problems: tuple[Problem, ...]
     conditions: tuple[Condition, ...]
@@ -74,9 +76,10 @@ def compile_manifests(
         for source in (*pipeline.inputs.all(), pipeline.found_problems):
             source.mark_synced()
     return Compiled(
+        world=pipeline.world,
         catalog=catalog,
         problems=_problems(pipeline, origins),
-        conditions=tuple(condition for _, condition in sorted(pipeline.world.conditions.items())),
+        conditions=tuple(condition for _, condition in sorted(pipeline.world.told.items())),
         nodes=frozenset(
             workload.node for _, workload in pipeline.world.workloads.items() if workload.node
         ),

@@ -1,6 +1,8 @@
 """Gateways and the waypoints among them, a page at a time."""
 
+from asyncio import to_thread
 from collections.abc import Callable
+from typing import Any
 
 from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import ElementQuery
@@ -10,6 +12,7 @@ from controlplane.admin.reading.texts import gateway_text
 from controlplane.admin.values.common import Page
 from controlplane.admin.values.mesh import GatewayValue, ListenerValue, WaypointValue
 from controlplane.admin.viewer import Viewer
+from controlplane.insight.waypoint_snapshot import served_to_waypoint, waypoint_document
 from controlplane.manifests.gateway import Gateway
 from controlplane.model.names import Name
 from controlplane.model.waypoint import Waypoint
@@ -81,6 +84,20 @@ class Gateways:
         if waypoint is None or not viewer.may_see(key.namespace):
             raise NotFoundError(f"there is no usable waypoint {key}")
         return self._waypoint(waypoint)
+
+    async def snapshot(self, key: Name) -> dict[str, Any]:
+        """Return everything that the pods of a waypoint are sent, for who sees the whole mesh.
+
+        A waypoint may serve any namespace, and its listeners are one with all of them.
+
+        Raises:
+            NotFoundError: there is no such waypoint.
+        """
+        served = served_to_waypoint(self._ground.pipeline.world, self._ground.catalog, key)
+        if served is None:
+            raise NotFoundError(f"there is no waypoint {key}")
+        # A listener of many services takes long to decode, and is decoded in one piece.
+        return await to_thread(waypoint_document, key, served)
 
     def _gateway(self, gateway: Gateway) -> GatewayValue:
         reference = gateway.reference

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from controlplane.admin.mesh_view import MeshView
+from controlplane.admin.mesh_view import MeshView, require_whole_mesh
 from controlplane.admin.problem_detail import responses
 from controlplane.admin.queries import (
     ConditionQuery,
@@ -113,6 +114,26 @@ def _gateways(routes: APIRouter, view: MeshView) -> None:
     ) -> Response:
         """Return one waypoint."""
         return tagged(request, view.gateways.waypoint(viewer, Name(namespace, name)))
+
+    @routes.get(
+        "/waypoints/{namespace}/{name}/snapshot",
+        responses={
+            **responses(401, 403, 404, 422, 429),
+            200: {
+                "description": "What the waypoint is sent",
+                "content": {JSON: {"schema": {"type": "object"}}},
+            },
+        },
+        response_class=Response,
+    )
+    async def get_waypoint_snapshot(viewer: ViewerOf, namespace: Part, name: Part) -> Response:
+        """Return every resource that a waypoint is sent, ready or not; secrets are placeholders.
+
+        Decoded from the bytes that are served. For those who see the whole mesh.
+        """
+        require_whole_mesh(viewer)
+        document = await view.gateways.snapshot(Name(namespace, name))
+        return Response(msgspec.json.encode(document), media_type=JSON)
 
     @routes.get("/gateways", response_model=Page[GatewayValue], responses=LISTS)
     async def list_gateways(

@@ -37,6 +37,7 @@ def _filled(path: str, team: str, rig: AdminRig) -> Iterator[str]:
         "/api/v1/services/{namespace}/{hostname}": [f"{team}/{host}", f"{team}/{team}.example.com"],
         "/api/v1/policies/{namespace}/{name}": [f"{team}/{team}-callers"],
         "/api/v1/waypoints/{namespace}/{name}": [f"{team}/{team}-waypoint"],
+        "/api/v1/waypoints/{namespace}/{name}/snapshot": [f"{team}/{team}-waypoint/snapshot"],
         "/api/v1/gateways/{namespace}/{name}": [f"{team}/{team}-waypoint"],
         "/api/v1/nodes/{node}": [f"node-{team}"],
         "/api/v1/nodes/{node}/dump": [f"node-{team}/dump"],
