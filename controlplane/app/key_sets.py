@@ -70,7 +70,7 @@ class KeyFetching:
         self._since = now if self._since is None else self._since
         missing = sum(self._fetched.get(uri) is None for uri, _ in self._needed.items())
         if missing and now - self._since < _PATIENCE:
-            return f"{missing} key sets of token issuers have not been asked for yet"
+            return f"keys of token issuers have not been asked for yet: {missing}"
         self._is_begun = True
         return None
 
