@@ -30,13 +30,14 @@ _GRPC_RULE: Final = raws.RawGrpcRule()
 def read_http_route(raw: raws.RawHttpRoute, metadata: Metadata) -> manifests.Route:
     """Return the HTTPRoute; raises RefusedFieldError."""
     spec = raw.spec or raws.RawRouteSpec()
+    rules = [_RULE] if spec.rules is None else spec.rules
     return manifests.Route(
         metadata=metadata,
         route_kind="HTTPRoute",
         parents=_parents(spec.parent_refs),
         rules=tuple(
             _rule(rule, tuple(_match(each) for each in objects(rule.matches, _MATCH)), index)
-            for index, rule in enumerate(objects(spec.rules, _RULE))
+            for index, rule in enumerate(objects(rules, _RULE))
         ),
     )
 

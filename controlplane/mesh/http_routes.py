@@ -40,6 +40,7 @@ from controlplane.model.route_parent import ParentCondition, ParentReference, Ro
 from controlplane.model.waypoint_traffic import Layer, ServedService
 
 _NOBODY: Final = ""
+_DEFAULT: Final = "default"
 _MOST_TOLD: Final = 8
 _INVALID: Final = Destination(is_valid=False)
 
@@ -119,15 +120,17 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
             )
             for each in found
         ]
-        ports = (port.number for port in service.ports if Layer.HTTP in port.layers)
-        return {
-            key: PortRoutes(key, routes, tuple(_foreign(service.waypoint, routes)))
-            for key in (EndpointsKey(service.waypoint, service.hostname, port) for port in ports)
-            if (
-                routes := ordered_routes(
-                    each for ports_of, made in attached if key.port in ports_of for each in made
-                )
+        made_for = {
+            EndpointsKey(service.waypoint, service.hostname, port.number): ordered_routes(
+                each for ports, made in attached if port.number in ports for each in made
             )
+            for port in service.ports
+            if Layer.HTTP in port.layers
+        }
+        return {
+            key: PortRoutes(key, _complete(service, key.port, routes), tuple(_foreign(key, routes)))
+            for key, routes in made_for.items()
+            if routes
         }
 
     by_port = graph.derive_many("requests to served services", sources.served, route)
@@ -204,12 +207,22 @@ def _mirrors(
             yield Mirror(found.destination, wanted.millionths)
 
 
-def _foreign(waypoint: Name, routes: Iterable[HttpRoute]) -> Iterator[ForeignKey]:
+def _complete(
+    service: ServedService, port: int, routes: tuple[HttpRoute, ...]
+) -> tuple[HttpRoute, ...]:
+    """Return ``routes``; where all are for consumers, others go to the service as without them."""
+    if not all(route.consumer for route in routes):
+        return routes
+    itself = RouteBackend(destination=Destination(hostname=service.hostname, port=port))
+    return (*routes, HttpRoute(name=_DEFAULT, owner=service.owner, backends=(itself,)))
+
+
+def _foreign(key: EndpointsKey, routes: Iterable[HttpRoute]) -> Iterator[ForeignKey]:
     for route in routes:
         used = [backend.destination for backend in route.backends if backend.weight]
         for place in (*used, *(mirror.destination for mirror in route.mirrors)):
             if place.is_valid and not place.is_served:
-                yield ForeignKey(waypoint, place.hostname, place.port, Layer.HTTP)
+                yield ForeignKey(key.waypoint, place.hostname, place.port, Layer.HTTP)
 
 
 def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict:

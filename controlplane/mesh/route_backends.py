@@ -1,7 +1,7 @@
 """What a route may send to: a reference to a backend comes in, a destination or a refusal goes out.
 
 Routes of every kind ask here, each for the layer it works on. Published services and what
-waypoints serve are what is known. docs/protocol/http-routes.md HR-20 to HR-26.
+waypoints serve are what is known. docs/protocol/http-routes.md HR-20 to HR-24.
 """
 
 from dataclasses import dataclass, replace

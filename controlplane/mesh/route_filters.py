@@ -1,7 +1,7 @@
 """What a rule does to requests beyond sending them somewhere: filters in, changes out.
 
 Nothing is served without a filter that was asked for: what cannot be done is a fault, and the
-caller answers 500. docs/protocol/http-routes.md HR-30 to HR-38.
+caller answers 500. docs/protocol/http-routes.md HR-30 to HR-37.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """What routes are attached to: references to parents come in, what their authors are told goes out.
 
 For routes of every kind. A parent that is another controller's business gets no answer from us.
-docs/protocol/http-routes.md HR-6 to HR-9, docs/protocol/route-status.md.
+docs/protocol/http-routes.md HR-6, HR-7, HR-50 to HR-53.
 """
 
 from collections.abc import Iterable, Mapping
@@ -171,7 +171,7 @@ def _refused(reason: str, message: str) -> JudgedParent:
 
 
 def _resolved(owner: ObjectReference, waypoints: tuple[Name, ...]) -> ParentCondition:
-    """Return which waypoints apply the route; without any it is true all the same (RS-5)."""
+    """Return which waypoints apply the route; without any it is true all the same (HR-53)."""
     names = ", ".join(str(name) for name in waypoints)
     message = f"Requests to {owner} are routed by {names}"
     if not waypoints:

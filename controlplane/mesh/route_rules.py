@@ -2,7 +2,7 @@
 
 Manifests come in; templates of routes with references to backends go out, with everything that is
 wrong. A rule with a fault is kept as one that answers 500. docs/protocol/http-routes.md HR-2 to
-HR-4, HR-39 to HR-42.
+HR-4, HR-40, HR-41.
 """
 
 from collections.abc import Iterable, Iterator
