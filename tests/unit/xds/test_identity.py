@@ -104,9 +104,34 @@ def test_whoever_is_no_proxy_is_told_nothing(kind: str) -> None:
 @pytest.mark.refutes("AU-55")
 def test_a_pod_of_a_gateway_is_a_waypoint() -> None:
     waypoint = replace(a_resident(), gateway="waypoint")
-    access(waypoint).authorize(CALLER, replace(NODE, kind="waypoint"))
+    found = access(waypoint).authorize(CALLER, replace(NODE, kind="waypoint"))
+    assert found == Name("istio-system", "waypoint")
     with pytest.raises(ForbiddenError, match="not served"):
         access(waypoint).authorize(CALLER, replace(NODE, kind="sidecar"))
+
+
+@pytest.mark.proves("AU-55", "WS-4")
+def test_a_pod_that_has_ended_is_a_waypoint_no_more() -> None:
+    ended = replace(a_resident(), gateway="waypoint", phase="Succeeded")
+    with pytest.raises(ForbiddenError, match="no pod of a Gateway"):
+        access(ended).authorize(CALLER, replace(NODE, kind="waypoint"))
+
+
+@pytest.mark.proves("WS-2")
+def test_on_plaintext_ports_a_waypoint_is_who_it_says_if_we_know_the_pod() -> None:
+    waypoint = replace(a_resident(), gateway="waypoint")
+    node = replace(NODE, kind="waypoint", pod="ztunnel-a")
+    assert access(waypoint).declared_waypoint(node) == Name("istio-system", "waypoint")
+
+
+@pytest.mark.refutes("WS-2")
+def test_and_no_waypoint_otherwise() -> None:
+    node = replace(NODE, kind="waypoint", pod="ztunnel-a")
+    waypoint = replace(a_resident(), gateway="waypoint")
+    assert access(a_resident()).declared_waypoint(node) is None
+    assert access(waypoint).declared_waypoint(replace(node, pod="other")) is None
+    assert access(waypoint).declared_waypoint(replace(node, kind="ztunnel")) is None
+    assert access(replace(waypoint, phase="Failed")).declared_waypoint(node) is None
 
 
 @pytest.mark.proves("AU-53")

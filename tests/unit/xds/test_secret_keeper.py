@@ -14,7 +14,6 @@ from controlplane.authentication.caller import Caller
 from controlplane.encode.envelope import SECRET_TYPE
 from controlplane.errors import IstiodLiteError
 from controlplane.snapshots.catalog import Catalog
-from controlplane.xds.response import Response
 from controlplane.xds.secret_keeper import Holder, SecretKeeper
 from controlplane.xds.session import Session
 from tests.support.dataflow_time import VirtualClock, let_run
@@ -91,7 +90,7 @@ class Rig:
 
     def sent(self) -> list[Any]:
         """Return secrets that go out now, and accept them."""
-        responses: list[Response] = taken(self.session)
+        responses = taken(self.session)
         acknowledge(self.session, *responses)
         assert not any(parsed(each).removed_resources for each in responses)
         return [
