@@ -523,3 +523,47 @@ class _Forgetful(dict[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return False
+
+
+TLS_POLICY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: %s}
+spec: {validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: %s}]}}
+"""
+AUTHORITIES = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {ca.crt: %s}\n"
+BOTH = ["BackendTLSPolicy default/p", "ConfigMap default/roots"]
+
+
+@pytest.mark.proves("KS-20")
+async def test_a_config_map_is_followed_while_a_policy_names_it() -> None:
+    texts = (TLS_POLICY % ("p", "roots"), AUTHORITIES % ("roots", "one"))
+    async with running(*texts, AUTHORITIES % ("other", "x"), is_synced=False) as world:
+        await world.sink.until(lambda sink: sink.synced_times == 1)
+        assert world.sink.names() == BOTH
+        world.put(AUTHORITIES % ("roots", "two"))
+        await world.sink.until(lambda sink: sink.calls.count(("put", "default/roots")) == 2)
+        world.put(TLS_POLICY % ("p", "other"))
+        await world.names(BOTH[0], "ConfigMap default/other")
+        world.api.objects.delete("backendtlspolicies", ("default", "p"))
+        await world.names()
+
+
+@pytest.mark.refutes("KS-20")
+async def test_config_maps_that_nobody_names_are_not_asked_for() -> None:
+    async with running(AUTHORITIES % ("roots", "one"), pod("a")) as world:
+        await world.names("Pod default/a")
+        world.put(AUTHORITIES % ("roots", "two"))
+        await world.told("Pod")
+        assert world.sink.names() == ["Pod default/a", "Pod default/zz-marker"]
+
+
+@pytest.mark.proves("KS-20")
+async def test_a_config_map_that_is_refused_is_not_waited_for() -> None:
+    def prepare(api: KubernetesApi) -> None:
+        api.objects.define_all()
+        api.denied.add(("list", "configmaps"))
+
+    async with running(TLS_POLICY % ("p", "roots"), prepare=prepare, is_synced=False) as world:
+        await world.sink.until(lambda sink: "BackendTLSPolicy default/p" in sink.names())
+        await world.sink.until(lambda sink: "kubernetes/ConfigMap default/roots" in sink.found)
