@@ -78,7 +78,7 @@ def _set_http_service(message: Any, provider: AuthorizationProvider, cluster: st
     if provider.asked_headers:
         message.allowed_headers.patterns.extend(_matchers(provider.asked_headers))
     for name, value in provider.extra_headers:
-        service.authorization_request.headers_to_add.add(key=name, value=value)
+        service.authorization_request.headers_to_add.add(key=name, value=_literal(value))
     answer = service.authorization_response
     for patterns, matcher in (
         (provider.allowed_upstream, answer.allowed_upstream_headers),
