@@ -111,7 +111,7 @@ def _problem_row(problem: Problem) -> tuple[str, ...]:
 def _condition_row(condition: Condition) -> tuple[str, ...]:
     return (
         str(condition.object),
-        condition.type,
+        f"{condition.type} ({condition.parent})" if condition.parent else condition.type,
         str(condition.status),
         condition.reason,
         condition.message,

@@ -30,10 +30,9 @@ from controlplane.controllers.route_parents import (
     settle,
 )
 from controlplane.dataflow import Change, Collection
+from controlplane.mesh.told_conditions import ROUTE_STATUS_MANAGER
 from controlplane.model.names import ObjectReference
 from controlplane.model.route_parent import ParentReference, RouteParent
-
-MANAGER: Final = "istiod-lite-route-status"
 
 _TRIES: Final = 3
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -217,7 +216,7 @@ class RouteStatuses:
             method,
             path,
             body=None if operations is None else msgspec.json.encode(operations),
-            params=None if operations is None else {"fieldManager": MANAGER},
+            params=None if operations is None else {"fieldManager": ROUTE_STATUS_MANAGER},
             content_type=_JSON_PATCH,
         )
         if isinstance(answer, Applied):

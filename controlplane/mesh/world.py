@@ -50,6 +50,7 @@ from controlplane.mesh.service_entries import build_entry_candidates, build_entr
 from controlplane.mesh.services import build_service_candidates, build_service_problems
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.token_rules import TokenRules, build_token_rules
+from controlplane.mesh.told_conditions import build_told_conditions
 from controlplane.mesh.traffic_distribution import build_namespace_distributions
 from controlplane.mesh.traffic_rules import build_traffic_rules
 from controlplane.mesh.visibility import EntryVisibilities, build_visibilities
@@ -73,7 +74,8 @@ class World:
     """What the mesh is.
 
     ``node_policies`` is keyed by (node, policy): the policies that are not global and that a node
-    needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field.
+    needs. ``conditions`` are keyed by object and type, ``problems`` by object, code and field;
+    ``told`` are these conditions and those about parents of routes.
     ``namespaces``, ``gateways`` and ``service_entries`` are those of the mesh. ``waypoints`` are
     ready, ``traffic`` is what every waypoint serves or will, ``http_policies`` what it enforces and
     ``authorization_providers`` whom it asks. ``client_naming`` has those that name clients.
@@ -99,6 +101,7 @@ class World:
     backend_tls: BackendTlsRules
     residents: Collection[Name, Resident]
     conditions: Collection[tuple[ObjectReference, str], Condition]
+    told: Collection[tuple[ObjectReference, str], Condition]
     problems: Collection[ProblemKey, Problem]
 
 
@@ -186,6 +189,9 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
     traffic_rules = build_traffic_rules(
         graph, membership, policies.root_namespace, traffic.services, settings.domain_suffix
     )
+    conditions = graph.union(
+        "conditions", told.conditions, policies.conditions, traffic_rules.conditions
+    )
     return World(
         namespaces=membership.namespaces,
         workloads=workloads,
@@ -206,8 +212,13 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         connection_routes=connection_routes,
         backend_tls=backend_tls,
         residents=build_residents(graph, manifests.pods),
-        conditions=graph.union(
-            "conditions", told.conditions, policies.conditions, traffic_rules.conditions
+        conditions=conditions,
+        told=build_told_conditions(
+            graph,
+            conditions,
+            http_routes.parents,
+            connection_routes.parents,
+            backend_tls.ancestors,
         ),
         problems=graph.union(
             "problems",

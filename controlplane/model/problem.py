@@ -37,7 +37,8 @@ class Condition:
     """One status condition wanted on one object (docs/protocol: waypoints and policies).
 
     ``status`` True/False is written as the strings Kubernetes uses. ``manager`` is the
-    server-side-apply field manager that owns it.
+    server-side-apply field manager that owns it. ``parent`` is that of a route or policy that it
+    is about, as people read it.
     """
 
     object: ObjectReference
@@ -47,3 +48,4 @@ class Condition:
     message: str
     manager: str
     observed_generation: int | None = None
+    parent: str = ""

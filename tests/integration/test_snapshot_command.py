@@ -70,7 +70,7 @@ def test_the_document_has_the_promised_shape() -> None:
     types = {kind.rpartition(".")[2] for kind, _ in order}
     assert types == {"Address", "Authorization"}
     for condition in found["conditions"]:
-        assert list(condition) == ["object", "type", "status", "reason", "message"]
+        assert list(condition) == ["object", "type", "parent", "status", "reason", "message"]
         assert condition["status"] in {"True", "False"}
     (reviews,) = (
         each["resource"]["service"]

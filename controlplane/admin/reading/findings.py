@@ -31,7 +31,7 @@ class Findings:
             pipeline.problems, lambda key, _: (_namespace(key.object), str(key.object))
         )
         self.condition_listing: Listing[tuple[ObjectReference, str], Condition] = Listing(
-            pipeline.world.conditions, lambda key, _: (key[0].namespace, str(key[0]))
+            pipeline.world.told, lambda key, _: (key[0].namespace, str(key[0]))
         )
 
     async def problems(self, viewer: Viewer, query: ProblemQuery) -> Page[ProblemValue]:
@@ -142,7 +142,7 @@ def _kept(
     def keep(key: tuple[ObjectReference, str], condition: Condition) -> bool:
         return (
             (not query.kind or key[0].kind == query.kind)
-            and (not query.type or key[1] == query.type)
+            and (not query.type or condition.type == query.type)
             and (query.status is None or condition.status == query.status)
             and contains(name, key[0].name)
         )

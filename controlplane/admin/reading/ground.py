@@ -13,6 +13,7 @@ from controlplane.admin.values.mesh import ConditionValue
 from controlplane.admin.viewer import Viewer
 from controlplane.dataflow import Change
 from controlplane.insight.resource_objects import object_of
+from controlplane.insight.waypoint_snapshot import object_behind
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.problem import Condition
@@ -48,7 +49,7 @@ class Ground:
         self._conditions = {}
         self._entries = {}
         self.residence = Residence(world.workloads)
-        world.conditions.subscribe(self._conditions_changed)
+        world.told.subscribe(self._conditions_changed)
         world.service_entries.subscribe(self._entries_changed)
 
     async def holders(self) -> Holders:
@@ -64,9 +65,23 @@ class Ground:
             self._holders = (now, found)
         return self._holders[1]
 
-    def object_of(self, type_url: str, name: str) -> ObjectReference | None:
-        """Return the object that a resource was made of, None when that cannot be told."""
+    def object_of(
+        self, type_url: str, name: str, waypoint: Name | None = None
+    ) -> ObjectReference | None:
+        """Return the object that a resource was made of, None when that cannot be told.
+
+        ``waypoint`` is whose resource it is, None for those that waypoints have no part in.
+        """
+        if waypoint is not None and type_url in WAYPOINT_TYPES:
+            return object_behind(self.pipeline.world, waypoint, name)
         return object_of(type_url, name, self._owner)
+
+    def waypoint_of(self, pod: Name) -> Name | None:
+        """Return the waypoint that a pod is of, None for every other pod."""
+        resident = self.pipeline.world.residents.get(pod)
+        if resident is None or not resident.gateway:
+            return None
+        return Name(resident.namespace, resident.gateway)
 
     def source(self, reference: ObjectReference | None) -> Source:
         """Return where an object comes from."""
@@ -92,6 +107,7 @@ class Ground:
         return ConditionValue(
             object=Reference.of(condition.object),
             type=condition.type,
+            parent=condition.parent,
             status=condition.status,
             reason=condition.reason,
             message=condition.message,

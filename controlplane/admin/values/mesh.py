@@ -67,10 +67,14 @@ class ServiceValue(Value):
 
 
 class ConditionValue(Value):
-    """One status condition; ``manager`` is the field manager that writes it."""
+    """One status condition; ``manager`` is the field manager that writes it.
+
+    ``parent`` is that of a route or policy that it is about, "" for the object itself.
+    """
 
     object: Reference
     type: str
+    parent: str
     status: bool
     reason: str
     message: str
