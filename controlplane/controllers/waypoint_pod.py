@@ -170,6 +170,8 @@ def _arguments(identity: WaypointIdentity, settings: WaypointSettings) -> list[s
         *("--concurrency", "$(CPU_LIMIT)"),
         *("--drain-time-s", str(_CONNECTION_DRAIN_SECONDS)),
         *("--drain-strategy", "immediate"),
+        # Log lines are read within the second; Envoy itself would keep them for ten.
+        *("--file-flush-interval-msec", "1000"),
         # It needs shared memory, and nothing here restarts a proxy in place.
         "--disable-hot-restart",
     ]

@@ -1,8 +1,8 @@
 """Metrics of waypoints: what a chain is for comes in, the loggers that count its traffic go out.
 
 Names and labels are those users know from istiod's proxies, as far as a stock Envoy has them; an
-Envoy puts ``envoy_`` in front of the names. docs/metrics.md, docs/protocol/waypoint-config.md
-WC-64.
+Envoy puts ``envoy_`` in front of the names. docs/waypoint-telemetry.md, docs/protocol/
+waypoint-config.md WC-64.
 """
 
 from collections.abc import Mapping

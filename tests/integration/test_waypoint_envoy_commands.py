@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 from controlplane.cli.main import application
 from controlplane.lab.envoy_binary import find_envoy
+from tests.support.admin import bookinfo
+from tests.support.command_line import served
 from tests.support.kubernetes_thread import a_kubeconfig, api_on_a_thread
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +165,26 @@ def test_the_bootstrap_of_a_gateway_in_the_cluster_is_that_of_its_manifest(
     assert found.stdout == of_files.stdout
     assert missing.exit_code == 1
     assert "there is no waypoint bookinfo/gone" in missing.stderr
+
+
+def test_a_running_server_tells_the_same_as_the_files_it_serves() -> None:
+    with served(bookinfo().application()) as url:
+        of_server = run(
+            "snapshot", "--waypoint", "bookinfo/waypoint", "-o", "json", "--server", url
+        )
+        missing = run("snapshot", "--waypoint", "bookinfo/gone", "--server", url)
+        refused = run("waypoint", "check", "bookinfo/gone", "--server", url)
+    assert of_server.exit_code == 0, of_server.output
+    assert json.loads(of_server.stdout) == document("-o", "json")
+    assert (missing.exit_code, refused.exit_code) == (1, 2)
+    assert "there is no waypoint bookinfo/gone" in missing.stderr
+
+
+@pytest.mark.usefixtures("needs_envoy")
+def test_what_a_running_server_sends_is_checked() -> None:
+    with served(bookinfo().application()) as url:
+        result = run("waypoint", "check", "bookinfo/waypoint", "--server", url)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.usefixtures("needs_envoy")
