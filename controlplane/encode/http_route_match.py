@@ -37,7 +37,7 @@ def route_match(route: HttpRoute, trust_domains: Sequence[str]) -> Any:
         message.headers.add(name=":method", string_match={"exact": conditions.method})
     for condition in _first_of_each(conditions.headers, is_header=True):
         if condition.name.lower().startswith(_CLAIMS):
-            message.dynamic_metadata.append(_claim(condition))
+            message.dynamic_metadata.add(**_claim(condition))
         else:
             message.headers.add(name=_header_name(condition.name), string_match=_string(condition))
     for condition in _first_of_each(conditions.query, is_header=False):

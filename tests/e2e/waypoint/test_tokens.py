@@ -19,6 +19,7 @@ from controlplane.manifests.istio import (
     When,
 )
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.reading import read_documents
 from controlplane.model.token_rule import FetchedKeySet
 from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from tests.e2e.waypoint.hand_written import (
@@ -264,6 +265,45 @@ async def test_tokens_are_read_where_it_is_said_and_told_where_it_is_said(tmp_pa
         assert not {"x-group", "x-payload"} & asking.seen.keys()
         assert await asking.status(headers={"x-token": "Token garbage"}) == 401
         assert await asking.status(path="/?ticket=garbage") == 401
+
+
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: by-claim, namespace: %s}
+spec:
+  parentRefs: [{group: "", kind: Service, name: %s, port: 80}]
+  rules:
+  - matches: [{headers: [{name: "%s", value: staff}]}]
+    filters:
+    - type: URLRewrite
+      urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /staff}}
+    backendRefs: [{name: %s, port: 80}]
+  - backendRefs: [{name: %s, port: 80}]
+"""
+
+
+@pytest.mark.proves("RA-18")
+@pytest.mark.refutes("RA-18")
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ("@request.auth.claims.group", {"group": "staff"}),
+        ("@request.auth.claims[group]", {"group": ["guest", "staff"]}),
+        ("@request.auth.claims[realm][role]", {"realm": {"role": "staff"}}),
+    ],
+)
+async def test_routes_see_what_tokens_claim(
+    tmp_path: Path, header: str, claims: dict[str, Any]
+) -> None:
+    text = ROUTE % (NAMESPACE, NAME, header, NAME, NAME)
+    (route,) = (each.manifest for each in read_documents(text).documents)
+    assert isinstance(route, Manifest)
+    async with _asking(tmp_path, _tokens(), route) as asking:
+        assert (await asking(a_token(**claims), "/a")).text == "/staff"
+        assert (await asking(a_token(group="guest"), "/a")).text == "/a"
+        assert (await asking(None, "/a")).text == "/a"
+        assert (await asking(a_token("https://x", **claims), "/a")).status_code == 401
 
 
 @pytest.mark.proves("RA-18")
