@@ -7,10 +7,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from controlplane.encode.envelope import (
     ADDRESS_TYPE,
     AUTHORIZATION_TYPE,
+    LISTENER_TYPE,
     content_version,
     delimited,
+    digest_of,
     envelope,
     resource,
+    resource_of_parts,
 )
 
 
@@ -70,3 +73,20 @@ def test_what_is_beside_the_content_decides_the_version_too() -> None:
     beside = {content_version(b"a", beside=key) for key in (b"", b"b", b"c")}
     assert len(beside) == 3
     assert content_version(b"ab") not in beside
+
+
+def test_a_message_in_parts_is_the_message_whole() -> None:
+    parts = (b"one", b"", b"x" * 300, b"three")
+    found = resource_of_parts("name", parts, LISTENER_TYPE, digests=map(digest_of, parts))
+    whole = b"".join(parts)
+    assert found.body == envelope("name", found.version, LISTENER_TYPE, whole)
+    other = resource_of_parts("name", parts, LISTENER_TYPE, digests=[digest_of(whole)])
+    assert found.version != other.version
+
+
+def test_the_version_of_parts_is_that_of_their_digests() -> None:
+    versions = {
+        resource_of_parts("n", parts, LISTENER_TYPE, digests=map(digest_of, parts)).version
+        for parts in ((b"a", b"b"), (b"ab",), (b"b", b"a"), (b"a", b"b"))
+    }
+    assert len(versions) == 3
