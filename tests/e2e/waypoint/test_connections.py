@@ -1,5 +1,6 @@
 """Connections through a real Envoy: where TCPRoutes lead them, and what backends have to show."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -288,3 +289,26 @@ async def test_shares_are_kept_those_of_backends_that_cannot_be_too(tmp_path: Pa
 async def test_without_any_weight_no_connection_is_opened(tmp_path: Path) -> None:
     async with a_client(mesh(a_route(other=0)), tmp_path) as (client, node):
         assert await landings(client, node, 2) == {FIRST: 0, SECOND: 0, 0: 2}
+
+
+PLAIN = "127.0.1.77"
+
+
+@pytest.mark.proves("WC-20")
+async def test_pods_in_and_out_of_the_mesh_share_a_service(tmp_path: Path) -> None:
+    """Both get connections, each the way it can be reached."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(100))
+        writer.write(b"plain")
+        writer.close()
+
+    server = await asyncio.start_server(answer, PLAIN, FIRST)
+    outside = a_pod("outside", "app", labels={"app": "backend"}, ips=[PLAIN])
+    async with server, a_client(mesh(outside), tmp_path) as (client, node):
+        found = await landings(client, node, 20)
+    assert found[FIRST] + len(seen) == 20
+    assert found[FIRST] >= 3
+    assert len(seen) >= 3
+    assert set(seen) == {b"hello"}

@@ -15,6 +15,7 @@ from controlplane.manifests.istio import ServiceEntryPort
 from controlplane.model.route_parent import ParentReference
 from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 from tests.support.builders import (
+    HBONE,
     a_namespace,
     a_pod,
     a_service,
@@ -182,3 +183,24 @@ def test_other_hosts_are_found(host: str, resolution: str) -> None:
     assert waypoints.problems() == []
     cluster = waypoints.documents(CLUSTER_TYPE)[f"inbound-vip|80|http|{host}"]
     assert cluster["type"] == ("STRICT_DNS" if resolution == "DNS" else "ORIGINAL_DST")
+
+
+@pytest.mark.proves("WC-20", "WC-71")
+def test_a_pod_that_leaves_the_mesh_is_one_resource_of_endpoints_per_port() -> None:
+    pod = a_pod("web", "shop", labels={"app": "web"}, annotations=HBONE, ips=["10.0.0.7"])
+    waypoints = a_mesh(pod)
+    (inside,) = endpoints_of(waypoints, WEB_HTTP)
+    assert inside["envoy_internal_address"]["endpoint_id"] == "10.0.0.7:80"
+    changed = waypoints.apply(a_pod("web", "shop", labels={"app": "web"}, ips=["10.0.0.7"]))
+    assert changed == {"shop/waypoint EDS": {WEB_HTTP, WEB_TCP}}
+    (outside,) = endpoints_of(waypoints, WEB_HTTP)
+    assert outside == {"socket_address": {"address": "10.0.0.7", "port_value": 80}}
+
+
+def endpoints_of(waypoints: Waypoints, name: str) -> list[dict[str, Any]]:
+    localities = waypoints.documents(ENDPOINT_TYPE)[name]["endpoints"]
+    return [
+        endpoint["endpoint"]["address"]
+        for locality in localities
+        for endpoint in locality["lb_endpoints"]
+    ]
