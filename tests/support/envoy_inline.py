@@ -5,6 +5,13 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.encode.static_bootstrap import (
+    Discovered,
+    Secrets,
+    static_bootstrap,
+    static_resources,
+)
+
 Resource = Mapping[str, Any]
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
@@ -29,36 +36,22 @@ class WaypointResources:
 def inlined(
     resources: WaypointResources, *, host: str = "127.0.0.1", hbone_port: int = HBONE_PORT
 ) -> dict[str, Any]:
-    """Return a bootstrap that holds all of it as static resources.
+    """Return a bootstrap that holds all of it as static resources, put there as a check does.
 
     Listeners on ports go to a free port of ``host``; pods are expected to end HBONE at
-    ``hbone_port``. Nothing else is changed: what a name refers to is put where the name was.
+    ``hbone_port``.
     """
-    routes = {each["name"]: each for each in resources.routes}
-    endpoints = {each["cluster_name"]: each for each in resources.endpoints}
-    listeners = [_on_loopback(deepcopy(dict(each)), host) for each in resources.listeners]
-    clusters = [
-        _with_endpoints(deepcopy(dict(each)), endpoints, hbone_port) for each in resources.clusters
-    ]
-    for each in listeners:
-        _put_routes(each, routes)
-    for each in (listeners, clusters):
-        _use_static_secrets(each)
-    return {
-        "bootstrap_extensions": [
-            {
-                "name": "envoy.bootstrap.internal_listener",
-                "typed_config": {
-                    "@type": f"{EXTENSIONS}bootstrap.internal_listener.v3.InternalListener"
-                },
-            }
-        ],
-        "static_resources": {
-            "listeners": listeners,
-            "clusters": clusters,
-            "secrets": [deepcopy(dict(each)) for each in resources.secrets],
-        },
-    }
+    static = static_resources(
+        Discovered(
+            listeners=[_on_loopback(dict(each), host) for each in resources.listeners],
+            # A route fetched by name may name clusters that do not exist; one in place may not.
+            routes=[{"validate_clusters": False, **each} for each in resources.routes],
+            clusters=[_to_port(deepcopy(dict(each)), hbone_port) for each in resources.clusters],
+            endpoints=resources.endpoints,
+            secrets=_pem(resources.secrets),
+        )
+    )
+    return static_bootstrap(static)
 
 
 def _on_loopback(listener: dict[str, Any], host: str) -> dict[str, Any]:
@@ -68,40 +61,19 @@ def _on_loopback(listener: dict[str, Any], host: str) -> dict[str, Any]:
     return listener
 
 
-def _with_endpoints(
-    cluster: dict[str, Any], endpoints: Mapping[str, Resource], hbone_port: int
-) -> dict[str, Any]:
-    if cluster.get("type") == "EDS":
-        service = cluster.pop("eds_cluster_config", {}).get("service_name")
-        cluster["type"] = "STATIC"
-        cluster["load_assignment"] = deepcopy(dict(endpoints[service or cluster["name"]]))
+def _to_port(cluster: dict[str, Any], hbone_port: int) -> dict[str, Any]:
     original = cluster.get("original_dst_lb_config")
     if original is not None and original.get("upstream_port_override") == HBONE_PORT:
         original["upstream_port_override"] = hbone_port
     return cluster
 
 
-def _put_routes(part: Any, routes: Mapping[str, Resource]) -> None:
-    if isinstance(part, list):
-        for each in part:
-            _put_routes(each, routes)
-    elif isinstance(part, dict):
-        asked = part.pop("rds", None)
-        if asked is not None:
-            # A route fetched by name may name clusters that do not exist; one in place may not.
-            part["route_config"] = {
-                "validate_clusters": False,
-                **routes[asked["route_config_name"]],
-            }
-        for each in part.values():
-            _put_routes(each, routes)
-
-
-def _use_static_secrets(part: Any) -> None:
-    if isinstance(part, list):
-        for each in part:
-            _use_static_secrets(each)
-    elif isinstance(part, dict):
-        part.pop("sds_config", None)
-        for each in part.values():
-            _use_static_secrets(each)
+def _pem(secrets: Sequence[Resource]) -> Secrets:
+    by_name = {each["name"]: each for each in secrets}
+    own = by_name["default"]["tls_certificate"]
+    roots = by_name["ROOTCA"]["validation_context"]
+    return Secrets(
+        chain=own["certificate_chain"]["inline_string"],
+        key=own["private_key"]["inline_string"],
+        roots=roots["trusted_ca"]["inline_string"],
+    )
