@@ -10,7 +10,7 @@ from typing import Final
 from controlplane.mesh.peer_authentication import CONVERTED_PREFIX, STATIC_STRICT
 from controlplane.mesh.waypoint_admission import NAME_PREFIX
 from controlplane.model.names import Name, ObjectReference, ServiceName
-from controlplane.snapshots.scope import AUTHORIZATION_TYPE
+from controlplane.snapshots.scope import AUTHORIZATION_TYPE, WAYPOINT_TYPES
 
 _SPLIT_HORIZON: Final = "SplitHorizonWorkload"
 _UID_PARTS: Final = 5
@@ -25,10 +25,13 @@ def object_of(
     """Return the object that resource ``name`` of a type was made of.
 
     None for what no single object stands behind: the policy of everybody who is strict, gateways of
-    other networks, hostnames that neither ``owner_of`` knows nor a Service could have.
+    other networks, hostnames that neither ``owner_of`` knows nor a Service could have. Of what a
+    waypoint is sent more can be told where the waypoint is known (``waypoint_snapshot``).
     """
     if type_url == AUTHORIZATION_TYPE:
         return _of_policy(name)
+    if type_url in WAYPOINT_TYPES:
+        return _of_hostname(name.rpartition("|")[2])
     parts = name.split("/")
     if len(parts) >= _UID_PARTS:
         return _of_workload(parts)
@@ -67,3 +70,11 @@ def _of_service(service: ServiceName, owner_of: ServiceOwner) -> ObjectReference
     if separator and name and rest.startswith(f"{service.namespace}.svc."):
         return ObjectReference("Service", service.namespace, name)
     return None
+
+
+def _of_hostname(hostname: str) -> ObjectReference | None:
+    """Return the Service that a hostname can only be of, ``name.namespace.svc.<domain>``."""
+    name, _, rest = hostname.partition(".")
+    namespace, _, rest = rest.partition(".")
+    is_service = bool(name and namespace) and rest.startswith("svc.")
+    return ObjectReference("Service", namespace, name) if is_service else None

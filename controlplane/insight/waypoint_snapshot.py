@@ -35,7 +35,7 @@ def served_to_waypoint(world: World, catalog: Catalog, waypoint: Name) -> tuple[
     if world.traffic.frames.get(waypoint) is None:
         return None
     return tuple(
-        Served(resource, _owner(world, waypoint, resource.name))
+        Served(resource, object_behind(world, waypoint, resource.name))
         for type_url in WAYPOINT_TYPES
         for resource in sorted(
             catalog.table(waypoint_resources(waypoint, type_url)).resources(),
@@ -74,7 +74,15 @@ def _placeholders(waypoint: Name) -> Iterator[dict[str, Any]]:
         }
 
 
-def _owner(world: World, waypoint: Name, name: str) -> ObjectReference:
+def waypoint_of(world: World, pod: Name) -> Name | None:
+    """Return the waypoint that a pod is of, None for every other pod."""
+    resident = world.residents.get(pod)
+    if resident is None or not resident.gateway:
+        return None
+    return Name(resident.namespace, resident.gateway)
+
+
+def object_behind(world: World, waypoint: Name, name: str) -> ObjectReference:
     """Return the object of the hostname that a resource's name ends in, else the waypoint's."""
     service = world.traffic.services.get(WaypointHost(waypoint, name.rpartition("|")[2]))
     return ObjectReference("Gateway", *waypoint) if service is None else service.owner

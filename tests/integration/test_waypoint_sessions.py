@@ -15,6 +15,7 @@ import httpx
 import pytest
 import structlog
 from cryptography import x509
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
@@ -22,7 +23,7 @@ from controlplane.app.process import Process
 from controlplane.authentication.issuer_key import load_issuer_key
 from controlplane.authentication.local_issuer import TokenRequest, issue_token
 from controlplane.clock import SystemClock
-from controlplane.encode.envelope import CLUSTER_TYPE, SECRET_TYPE
+from controlplane.encode.envelope import CLUSTER_TYPE, SECRET_TYPE, resource
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.waypoint_proxy import WaypointProxy
@@ -30,8 +31,10 @@ from controlplane.lab.ztunnel.client import Target
 from controlplane.model.names import Name
 from controlplane.model.resident import Resident
 from controlplane.settings import Settings
+from controlplane.snapshots.scope import waypoint_resources
 from controlplane.xds.server import SERVICE
 from tests.support.discovery import a_request, introduced
+from tests.support.waypoint_discovery import a_cluster
 
 MANIFESTS = """
 apiVersion: v1
@@ -189,6 +192,47 @@ async def test_an_envoy_is_ready_with_all_of_its_own(tmp_path: Path) -> None:
         assert identity_in(certificate) == ["spiffe://cluster.local/ns/shop/sa/one"]
         stats = await proxy.envoy.stats("warming_clusters|total_listeners_warming|update_rejected")
         assert set(stats.values()) == {0}
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{process.admin_port}", trust_env=False
+        ) as admin:
+            (status,) = (await admin.get("/debug/syncz")).json()
+            pod = pod_of(process, "one")
+            dump = (await admin.get(f"/debug/config_dump?proxyID={pod.name}.shop&types=cds")).json()
+        types = {name.rpartition(".")[2] for name in status["resources"]}
+        assert types == {
+            "Cluster",
+            "ClusterLoadAssignment",
+            "Listener",
+            "RouteConfiguration",
+            "Secret",
+        }
+        assert FIRST in {each["name"] for each in dump["configs"]}
+
+
+async def test_a_refusal_is_shown_with_the_object_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    async with running(tmp_path) as process, a_proxy(process, tmp_path) as proxy:
+        catalog = process._mesh.catalog
+        odd = resource(
+            FIRST, cluster_pb2.Cluster(name=FIRST, lb_policy=6).SerializeToString(), CLUSTER_TYPE
+        )
+        fine = a_cluster("fine", is_discovered=False)
+        key = waypoint_resources(Name("shop", "one"), CLUSTER_TYPE)
+        catalog.stage(key, [(each.name, each) for each in (odd, fine)])
+        catalog.publish()
+
+        async def has_fine() -> bool:
+            return "fine" in await proxy.envoy.clusters()
+
+        await eventually(has_fine)
+        assert FIRST in await proxy.envoy.clusters()
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{process.admin_port}", trust_env=False
+        ) as admin:
+            (connection,) = (await admin.get("/api/v1/connections")).json()["items"]
+        (refused,) = [each for each in connection["types"] if each["last_error"]]
+        assert (refused["short"], refused["state"]) == ("CDS", "ERROR")
+        ((name, made_of),) = [(each["name"], each["object"]) for each in refused["rejected"]]
+        assert (name, made_of["kind"], made_of["name"]) == (FIRST, "Service", "of-one")
 
 
 async def test_a_bad_token_keeps_it_from_being_ready_and_a_good_one_makes_it(

@@ -17,22 +17,32 @@ from controlplane.admin.reading.json_pieces import array, compact, indented, obj
 from controlplane.admin.reading.node_dump import namespace_of, snapshot_of
 from controlplane.admin.values.fleet import ConnectionValue
 from controlplane.admin.viewer import Viewer
-from controlplane.encode.document import protobuf_json
+from controlplane.encode.document import envoy_json, protobuf_json
 from controlplane.encode.resource import Resource
+from controlplane.insight.waypoint_snapshot import object_behind, waypoint_of
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.mesh.inputs import MESH
 from controlplane.model.connection import Connection
+from controlplane.model.names import Name
 from controlplane.model.network import text_from_address
 from controlplane.model.service import Service
 from controlplane.model.workload import Workload, WorkloadStatus
 from controlplane.snapshots.forms import is_service_name
-from controlplane.snapshots.scope import ADDRESSES, AUTHORIZATIONS
+from controlplane.snapshots.scope import (
+    ADDRESSES,
+    AUTHORIZATIONS,
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+    waypoint_resources,
+)
 
 HELP: Final[Mapping[str, str]] = {
     "adsz": "Connected clients of every replica, with what they watch",
     "ambientz": "Workloads, services and policies as they are sent",
     "authorizationz": "Policies as they are sent",
-    "config_dump": "What one client is sent: ?proxyID=NAME.NAMESPACE, ?types=wds,wads",
+    "config_dump": "What one client is sent: ?proxyID=NAME.NAMESPACE, ?types=wds,wads or cds,rds",
     "configz": "The configuration objects that are read",
     "connections": "Connected clients of every replica",
     "endpointz": "Endpoints of every service by port",
@@ -43,6 +53,12 @@ HELP: Final[Mapping[str, str]] = {
 """Every question, and what it answers."""
 
 _TYPES: Final = {"wds": "addresses", "wads": "policies"}
+_WAYPOINT_TYPES: Final = {
+    "cds": CLUSTER_TYPE,
+    "eds": ENDPOINT_TYPE,
+    "lds": LISTENER_TYPE,
+    "rds": ROUTE_TYPE,
+}
 
 Parameters = Mapping[str, str]
 Pieces = AsyncIterator[bytes]
@@ -130,12 +146,18 @@ class DebugDocuments:
         if not parameters.get("proxyID"):
             raise BadQuestionError("say whose: ?proxyID=NAME.NAMESPACE of a client in syncz")
         client = (await self.clients(viewer, parameters))[0]
+        waypoint = waypoint_of(
+            self._view.knowledge.pipeline.world, Name(client.namespace, client.pod)
+        )
+        types = _TYPES if waypoint is None else _WAYPOINT_TYPES
         wanted = [each for each in parameters.get("types", "").lower().split(",") if each]
-        unknown = [each for each in wanted if each not in _TYPES]
+        unknown = [each for each in wanted if each not in types]
         if unknown:
             raise BadQuestionError(
-                f"{unknown[0][:40]!r} is no type that is served: there are {', '.join(_TYPES)}"
+                f"{unknown[0][:40]!r} is no type that is served: there are {', '.join(types)}"
             )
+        if waypoint is not None:
+            return self._waypoint_dump(viewer, waypoint, wanted or types, parameters)
         snapshot = snapshot_of(
             self._view.knowledge.catalog,
             client.node or None,
@@ -144,6 +166,19 @@ class DebugDocuments:
         chosen = [getattr(snapshot, _TYPES[each]) for each in wanted or _TYPES]
         resources = (resource for resources in chosen for resource in resources)
         return object_of_arrays([("configs", _shown(viewer, resources))], _encode(parameters))
+
+    def _waypoint_dump(
+        self, viewer: Viewer, waypoint: Name, wanted: Iterable[str], parameters: Parameters
+    ) -> Pieces:
+        """Return what the pods of a waypoint are sent; secrets are made for each and not shown."""
+        world = self._view.knowledge.pipeline.world
+        documents = (
+            {"name": each.name, "version": each.version, "resource": envoy_json(each)}
+            for short in wanted
+            for each in self._table(waypoint_resources(waypoint, _WAYPOINT_TYPES[short]))
+            if viewer.may_see(object_behind(world, waypoint, each.name).namespace)
+        )
+        return object_of_arrays([("configs", documents)], _encode(parameters))
 
     async def _configz(self, viewer: Viewer, parameters: Parameters) -> Pieces:
         documents = configuration_documents(self._view.knowledge.pipeline.inputs, viewer)

@@ -22,6 +22,7 @@ from controlplane.admin.values.fleet import (
 from controlplane.admin.viewer import Viewer
 from controlplane.insight.sync import connection_verdict, sync_verdict
 from controlplane.model.connection import Connection, TypeProgress
+from controlplane.model.names import Name
 
 _SLICE: Final = 64
 _UNTOLD: Final = "something was refused, of other namespaces perhaps"
@@ -125,6 +126,7 @@ class Connections:
     def value(self, viewer: Viewer, connection: Connection, now: datetime) -> ConnectionValue:
         """Return a connection as a value."""
         verdict = connection_verdict(connection, now)
+        waypoint = self._ground.waypoint_of(Name(connection.namespace, connection.pod))
         return ConnectionValue(
             name=connection.name,
             replica=connection.replica,
@@ -142,24 +144,32 @@ class Connections:
             state=verdict.state.value,
             lag_commits=verdict.lag_commits,
             lag_seconds=verdict.lag_seconds,
-            types=tuple(self._type(viewer, progress, now) for progress in connection.types),
+            types=tuple(
+                self._type(viewer, progress, now, waypoint) for progress in connection.types
+            ),
         )
 
     def rejected(
-        self, viewer: Viewer, type_url: str, names: tuple[str, ...]
+        self,
+        viewer: Viewer,
+        type_url: str,
+        names: tuple[str, ...],
+        waypoint: Name | None = None,
     ) -> tuple[RejectedResource, ...]:
         """Return refused resources with the objects behind them; only those a viewer may see."""
         found = []
         for name in names:
-            reference = self._ground.object_of(type_url, name)
+            reference = self._ground.object_of(type_url, name, waypoint)
             if visible_object(viewer, reference):
                 told_object = None if reference is None else Reference.of(reference)
                 found.append(RejectedResource(name=name, object=told_object))
         return tuple(found)
 
-    def _type(self, viewer: Viewer, progress: TypeProgress, now: datetime) -> TypeValue:
+    def _type(
+        self, viewer: Viewer, progress: TypeProgress, now: datetime, waypoint: Name | None
+    ) -> TypeValue:
         verdict = sync_verdict(progress, now)
-        rejected = self.rejected(viewer, progress.type_url, progress.rejected)
+        rejected = self.rejected(viewer, progress.type_url, progress.rejected, waypoint)
         return TypeValue(
             type_url=progress.type_url,
             short=short_type(progress.type_url),

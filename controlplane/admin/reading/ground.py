@@ -13,12 +13,13 @@ from controlplane.admin.values.mesh import ConditionValue
 from controlplane.admin.viewer import Viewer
 from controlplane.dataflow import Change
 from controlplane.insight.resource_objects import object_of
-from controlplane.insight.waypoint_snapshot import object_behind
+from controlplane.insight.waypoint_snapshot import object_behind, waypoint_of
 from controlplane.manifests.istio import ServiceEntry
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.problem import Condition
 from controlplane.pipeline.assembly import Pipeline
 from controlplane.snapshots.catalog import Catalog
+from controlplane.snapshots.scope import WAYPOINT_TYPES
 from controlplane.sources.source import Origin
 
 T = TypeVar("T")
@@ -78,10 +79,7 @@ class Ground:
 
     def waypoint_of(self, pod: Name) -> Name | None:
         """Return the waypoint that a pod is of, None for every other pod."""
-        resident = self.pipeline.world.residents.get(pod)
-        if resident is None or not resident.gateway:
-            return None
-        return Name(resident.namespace, resident.gateway)
+        return waypoint_of(self.pipeline.world, pod)
 
     def source(self, reference: ObjectReference | None) -> Source:
         """Return where an object comes from."""

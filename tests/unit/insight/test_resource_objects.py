@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.insight.resource_objects import object_of
 from controlplane.model.names import ObjectReference, ServiceName
-from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WAYPOINT_TYPES
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,21 @@ def test_who_knows_the_services_is_asked_first() -> None:
 def test_policies(name: str, reference: tuple[str, str, str] | None) -> None:
     expected = None if reference is None else ObjectReference(*reference)
     assert object_of(AUTHORIZATION_TYPE, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("inbound-vip|80|http|web.shop.svc.cluster.local", ("Service", "shop", "web")),
+        ("outbound|80||web.shop.svc.cluster.local", ("Service", "shop", "web")),
+        ("inbound-vip|443|tcp|api.example.com", None),
+        ("main_internal", None),
+        ("|", None),
+    ],
+)
+@pytest.mark.parametrize("type_url", WAYPOINT_TYPES)
+def test_resources_of_waypoints(
+    type_url: str, name: str, reference: tuple[str, str, str] | None
+) -> None:
+    expected = None if reference is None else ObjectReference(*reference)
+    assert object_of(type_url, name) == expected
