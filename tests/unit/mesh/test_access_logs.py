@@ -7,6 +7,9 @@ import pytest
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.mesh.access_logs import access_log
 from controlplane.model.access_log import AccessLog, LogOutput
+from controlplane.snapshots.scope import LISTENER_TYPE
+from tests.support.builders import a_waypoint
+from tests.support.waypoint_snapshots import Waypoints
 
 
 def test_without_a_word_failures_are_told() -> None:
@@ -64,3 +67,25 @@ def test_a_format_that_no_envoy_takes_is_a_fault_and_ours_is_used(
     assert (log.text, log.json, log.is_json) == ("", "", encoding == "JSON")
     assert list(faults) == ["accessLogFormat"]
     assert faults["accessLogFormat"].endswith("the usual format is used")
+
+
+@pytest.mark.refutes("WC-62")
+def test_an_unusable_format_is_a_problem_until_it_is_corrected() -> None:
+    waypoints = Waypoints()
+    bad = MeshConfig(access_log_file="/var/log/x", access_log_format="%NONESUCH%")
+    waypoints.apply(a_waypoint("waypoint", "shop"), bad)
+    found = [(problem.code, problem.field) for problem in waypoints.problems()]
+    code = "mesh.unusable-access-log"
+    assert found == [(code, "accessLogFile"), (code, "accessLogFormat")]
+    assert waypoints.names(LISTENER_TYPE)
+    waypoints.apply(MeshConfig(access_log_file="/dev/stdout", access_log_format="%PROTOCOL%"))
+    assert waypoints.problems() == []
+
+
+def test_another_log_touches_listeners_alone() -> None:
+    waypoints = Waypoints()
+    waypoints.apply(a_waypoint("waypoint", "shop"))
+    changed = waypoints.apply(MeshConfig(access_log_file="/dev/stdout"))
+    assert changed == {}  # Tunnels are told of as before, and nothing is served.
+    changed = waypoints.apply(MeshConfig(access_log_file=""))
+    assert changed == {"shop/waypoint LDS": {"connect_terminate", "connect_originate"}}
