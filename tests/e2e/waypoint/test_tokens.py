@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
 from controlplane.manifests.istio import (
@@ -50,6 +51,7 @@ from tests.support.tokens import (
     a_token,
     an_issuer,
     key_set,
+    public_key,
 )
 from tests.support.waypoint_snapshots import Waypoints
 
@@ -135,6 +137,14 @@ async def _asking(
         yield Asking(bed)
 
 
+def _unsigned(**claims: Any) -> Iterator[str]:
+    """Tokens without a signature, and signed with what everybody knows as if it were a secret."""
+    payload = {"iss": ISSUER, "sub": "alice", "exp": 1 << 32, **claims}
+    yield jwt.encode(payload, None, algorithm="none", headers={"kid": "one"})
+    for secret in (public_key()["x"], key_set()):
+        yield jwt.encode(payload, secret * 2, algorithm="HS256", headers={"kid": "one"})
+
+
 def _tokens(*issuers: Any, **rest: Any) -> RequestAuthentication:
     return a_request_authentication(*issuers, namespace=NAMESPACE, **rest)
 
@@ -158,6 +168,8 @@ async def test_who_brings_a_token_brings_a_good_one(tmp_path: Path) -> None:
         assert await asking.status(a_token(aud="shop", key="other")) == 401
         assert await asking.status(a_token(aud="shop", age=3600)) == 401
         assert await asking.status("garbage") == 401
+        for forged in _unsigned(aud="shop"):
+            assert await asking.status(forged) == 401
         assert await asking.status(good[:-8] + "AAAAAAAA") == 401
         assert await asking.status(a_token(aud="elsewhere")) == 403
         assert await asking.status(a_token()) == 403
