@@ -7,12 +7,15 @@ docs/protocol/waypoint-config.md WC-30, WC-50.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from controlplane.model.access_log import AccessLog
 from controlplane.model.authorization_provider import ReachableProvider
 from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpPolicy
 from controlplane.model.token_rule import TokenRule
+
+_FAILURES: Final = AccessLog()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,5 +32,5 @@ class ChainContent:
     names_client: bool = False
     connection_policies: tuple[HttpPolicy, ...] | None = None
     token_rules: tuple[TokenRule, ...] = ()
-    access_log: AccessLog = AccessLog()
+    access_log: AccessLog = _FAILURES
     connection_routes: tuple[ConnectionRoute, ...] = ()
