@@ -1,13 +1,25 @@
 """Generated meshes in which waypoints serve all kinds of things."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
-from controlplane.manifests.core import ServicePort
+from controlplane.manifests.connections import (
+    AlternativeName,
+    AuthorityReference,
+    BackendReference,
+    BackendTLSPolicy,
+    ConnectionRoute,
+    ConnectionRule,
+    PolicyTarget,
+)
+from controlplane.manifests.core import ConfigMap, ServicePort
 from controlplane.manifests.gateway import AllowedNamespaces, Listener
 from controlplane.manifests.istio import ServiceEntryPort, WorkloadSpec
 from controlplane.manifests.metadata import Manifest
+from controlplane.model.route_parent import ParentReference
+from tests.support.authorities import a_root
 from tests.support.builders import (
     HBONE,
     a_node,
@@ -16,6 +28,7 @@ from tests.support.builders import (
     a_service_entry,
     a_waypoint,
     a_workload_entry,
+    some_metadata,
 )
 
 SHARED = Listener(
@@ -128,6 +141,63 @@ def _entry(draw: Any) -> Manifest:
     )
 
 
+PARENTS = st.builds(
+    ParentReference,
+    group=st.sampled_from(["", "networking.istio.io"]),
+    kind=st.sampled_from(["Service", "ServiceEntry"]),
+    namespace=st.sampled_from(["", "shop"]),
+    name=NAMES,
+    port=st.sampled_from([0, 443, 7000]),
+)
+BACKENDS = st.builds(
+    BackendReference,
+    name=NAMES,
+    kind=st.sampled_from(["Service", "Service", "Bucket"]),
+    namespace=st.sampled_from(["", "bank"]),
+    port=st.sampled_from([0, 80, 443, 7000]),
+    weight=st.sampled_from([0, 1, 10, 1_000_000]),
+)
+
+
+@st.composite
+def _connection_route(draw: Any) -> Manifest:
+    return ConnectionRoute(
+        metadata=some_metadata(draw(NAMES), draw(NAMESPACES), created=draw(st.integers(0, 2))),
+        route_kind=draw(st.sampled_from(["TCPRoute", "TLSRoute"])),
+        parents=tuple(draw(st.lists(PARENTS, min_size=1, max_size=2))),
+        hostnames=("api.example.com", "one.shop.svc.cluster.local"),
+        rules=tuple(
+            ConnectionRule(tuple(backends))
+            for backends in draw(st.lists(st.lists(BACKENDS, max_size=3), max_size=2))
+        ),
+    )
+
+
+@st.composite
+def _backend_tls(draw: Any) -> Manifest:
+    name = draw(NAMES)
+    kind = draw(st.sampled_from([("", "Service"), ("networking.istio.io", "ServiceEntry")]))
+    return BackendTLSPolicy(
+        metadata=some_metadata(draw(NAMES), draw(NAMESPACES)),
+        targets=(PolicyTarget(*kind, name, draw(st.sampled_from(["", "http", "p443"]))),),
+        hostname=draw(st.sampled_from(["a.example", "a.example", "*", "\ud800"])),
+        well_known=draw(st.sampled_from(["", "System"])),
+        authorities=tuple(
+            draw(st.sampled_from([(), (AuthorityReference("", "ConfigMap", "roots"),)]))
+        ),
+        alternative_names=draw(st.sampled_from([(), (AlternativeName("URI", "spiffe://a/b"),)])),
+    )
+
+
+ROOTS = st.builds(
+    lambda namespace, text: ConfigMap(
+        metadata=some_metadata("roots", namespace), data={"ca.crt": text}
+    ),
+    NAMESPACES,
+    st.sampled_from([a_root(begins=datetime(2026, 1, 1, tzinfo=UTC)).pem, "", "none"]),
+)
+
+
 @st.composite
 def waypoint_meshes(draw: Any) -> list[Manifest]:
     """Objects of one mesh, in no order that matters; each object once."""
@@ -153,8 +223,12 @@ def waypoint_meshes(draw: Any) -> list[Manifest]:
         labels=SELECTORS,
         network=st.sampled_from(["", "far"]),
     )
+    further = st.one_of(_connection_route(), _backend_tls(), ROOTS)
     others = draw(
-        st.lists(st.one_of(_service(), _service(), _pod(), _pod(), _entry(), machines), max_size=12)
+        st.lists(
+            st.one_of(_service(), _service(), _pod(), _pod(), _entry(), machines, further),
+            max_size=12,
+        )
     )
     found = {(each.kind, each.key): each for each in (*waypoints, *nodes, *others)}
     return list(found.values())
