@@ -109,7 +109,7 @@ class WaypointSubscription(Subscription):
         """Send ``names`` as soon as they are asked for, also unchanged."""
         names = set(names)
         self._owed |= names
-        self._pending |= dict.fromkeys(names & self._asked)
+        self._pending |= dict.fromkeys(names if self._is_wildcard else names & self._asked)
 
     def ask(
         self, subscribe: Iterable[str], unsubscribe: Iterable[str], known: Mapping[str, str]

@@ -23,7 +23,7 @@ from controlplane.app.process import Process
 from controlplane.authentication.issuer_key import load_issuer_key
 from controlplane.authentication.local_issuer import TokenRequest, issue_token
 from controlplane.clock import SystemClock
-from controlplane.encode.envelope import CLUSTER_TYPE, SECRET_TYPE, resource
+from controlplane.encode.envelope import CLUSTER_TYPE, ROUTE_TYPE, SECRET_TYPE, resource
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.waypoint_proxy import WaypointProxy
@@ -233,6 +233,18 @@ async def test_a_refusal_is_shown_with_the_object_and_nothing_else_is_lost(tmp_p
         assert (refused["short"], refused["state"]) == ("CDS", "ERROR")
         ((name, made_of),) = [(each["name"], each["object"]) for each in refused["rejected"]]
         assert (name, made_of["kind"], made_of["name"]) == (FIRST, "Service", "of-one")
+
+
+@pytest.mark.proves("WS-6")
+async def test_routes_that_do_not_exist_keep_nothing_waiting(tmp_path: Path) -> None:
+    async with running(tmp_path) as process:
+        catalog = process._mesh.catalog
+        catalog.stage(waypoint_resources(Name("shop", "one"), ROUTE_TYPE), [(FIRST, None)])
+        catalog.publish()
+        async with a_proxy(process, tmp_path) as proxy:
+            stats = await proxy.envoy.stats("total_listeners_warming")
+            assert set(stats.values()) == {0}
+            assert not any("attempting to remove" in line for line in proxy.envoy.lines)
 
 
 async def test_a_bad_token_keeps_it_from_being_ready_and_a_good_one_makes_it(
