@@ -44,6 +44,7 @@ from controlplane.app.webhook import open_webhook
 from controlplane.app.writers import Writers, unknown_places
 from controlplane.clock import Clock, SystemClock
 from controlplane.metrics import Metrics
+from controlplane.model.connection import Connection
 from controlplane.model.problem import Problem
 from controlplane.pipeline.assembly import Pipeline
 from controlplane.settings import Settings
@@ -111,6 +112,11 @@ class Process:
         """Return the PEM file that clients verify the TLS port with."""
         given = self.settings.tls_root or self.settings.tls_certificate
         return given or root_file(self.settings.data_dir)
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Return every client that is connected and has said who it is."""
+        return () if self._server is None else self._server.fleet.connections()
 
     @property
     def problems(self) -> tuple[Problem, ...]:

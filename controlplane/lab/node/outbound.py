@@ -68,12 +68,14 @@ class Outbound:
         self._log = log
         self._clock = clock
         self._clients: dict[tuple[str, str, str], tuple[str, HboneClient]] = {}
+        self._replaced: list[HboneClient] = []
 
     async def close(self) -> None:
         """Let go of every connection."""
         clients, self._clients = self._clients, {}
-        for _, client in clients.values():
+        for client in (*self._replaced, *(client for _, client in clients.values())):
             await client.__aexit__(None, None, None)
+        self._replaced.clear()
 
     async def connect(self, client: Workload, host: str, port: int) -> Connected:
         """Return a connection of ``client`` to a host name or address and a port.
@@ -90,12 +92,14 @@ class Outbound:
             source_identity=client.identity,
         )
         record.comes_from(client)
-        self._log.begin(record)
+        is_captured = client.tunnel is Tunnel.HBONE
+        if is_captured:
+            self._log.begin(record)
         connected = Connected(record=record, began=began)
         try:
             address = NetworkAddress(client.network, self._resolved(client, host))
             service = service_at(self._state, client.namespace, address)
-            if client.tunnel is Tunnel.HBONE:
+            if is_captured:
                 route = self._router.route(client, address, port)
             else:
                 route = self._uncaptured(client, service, address, port)
@@ -176,7 +180,9 @@ class Outbound:
         key = (source, route.dial, ",".join(sorted(route.identities)))
         serial, found = self._clients.get(key, ("", None))
         if found is None or serial != held.serial:
-            # Tunnels of the certificate before stay where they are until they end.
+            if found is not None:
+                # Tunnels of the certificate before stay where they are until they end.
+                self._replaced.append(found)
             host, _, port = route.dial.rpartition(":")
             waypoint = Waypoint(
                 host=host.strip("[]"), port=int(port), identities=set(route.identities)

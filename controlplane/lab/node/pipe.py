@@ -14,18 +14,25 @@ async def joined(here: Plain, there: Plain) -> tuple[int, int]:
 
     What breaks one breaks the other. Raises OSError when something broke.
     """
+    ways = [
+        asyncio.ensure_future(_carry(here[0], there[1])),
+        asyncio.ensure_future(_carry(there[0], here[1])),
+    ]
     try:
-        async with asyncio.TaskGroup() as both:
-            out = both.create_task(_carry(here[0], there[1]))
-            back = both.create_task(_carry(there[0], here[1]))
-    except* OSError as broken:
+        out, back = await asyncio.gather(*ways)
+    except (OSError, RuntimeError) as error:
+        # No orderly end: the program at the other end must not take it for one.
         break_off(here[1])
         break_off(there[1])
-        raise broken.exceptions[0] from None
+        raise ConnectionError(str(error) or "a connection broke") from error
+    else:
+        return out, back
     finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
         for _, writer in (here, there):
             writer.close()
-    return out.result(), back.result()
 
 
 def break_off(writer: asyncio.StreamWriter) -> None:

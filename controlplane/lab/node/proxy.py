@@ -16,6 +16,7 @@ from controlplane.clock import Clock
 from controlplane.lab.errors import LabError
 from controlplane.lab.hbone_terminator import Address
 from controlplane.lab.node.access import AccessLog, AccessRecord
+from controlplane.lab.node.bare import BarePod
 from controlplane.lab.node.certificates import NodeCertificates
 from controlplane.lab.node.inbound import InboundPod
 from controlplane.lab.node.outbound import Connected, Outbound
@@ -54,6 +55,7 @@ class _Pod:
     workload: Workload
     stack: AsyncExitStack
     inbound: InboundPod | None = None
+    bare: BarePod | None = None
 
 
 class Node:
@@ -92,7 +94,8 @@ class Node:
         self._ending: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._observer = proxy.client.session.observer
+        before = proxy.client.session.observer
+        self._listeners = [] if before is None else [before]
         proxy.client.session.observer = self._applied
 
     @property
@@ -102,15 +105,21 @@ class Node:
 
     @property
     def serves(self) -> frozenset[str]:
-        """Return the uids of the captured pods that are ready for connections."""
-        return frozenset(uid for uid, pod in self._pods.items() if pod.inbound is not None)
+        """Return the uids of the pods that are ready for connections."""
+        return frozenset(
+            uid
+            for uid, pod in self._pods.items()
+            if pod.inbound is not None or pod.bare is not None
+        )
 
     def wanted(self) -> frozenset[str]:
-        """Return the uids of the captured pods that somebody runs here."""
+        """Return the uids of the pods that applications run in here."""
         return frozenset(
             uid
             for uid, workload in self.state.workloads.by_uid.items()
-            if workload.node == self.name and self._is_served(workload)
+            if workload.node == self.name
+            and workload.addresses
+            and self._applications.ports(workload)
         )
 
     async def __aenter__(self) -> Self:
@@ -146,14 +155,18 @@ class Node:
             raise LabError(f"no pod {uid} on {self.name}")
         return await self._outbound.connect(workload, host, port)
 
+    def hears(self, listener: Callable[[Applied], None]) -> None:
+        """Let ``listener`` hear of every response that is applied."""
+        self._listeners.append(listener)
+
     @property
     def carry(self) -> Callable[..., Awaitable[None]]:
         """Return what carries the bytes of a connection."""
         return self._outbound.carry
 
     def _applied(self, applied: Applied) -> None:
-        if self._observer is not None:
-            self._observer(applied)
+        for listener in self._listeners:
+            listener(applied)
         if applied.response.type_url == AUTHORIZATION_TYPE:
             for pod in self._pods.values():
                 if pod.inbound is not None:
@@ -203,6 +216,11 @@ class Node:
                 await self._applications.run(workload)
                 await pod.stack.enter_async_context(self._socks(workload))
             self._pods[uid] = pod
+        if workload.tunnel is not Tunnel.HBONE and pod.bare is None and ports:
+            found = {port: self._applications.address(workload, port) for port in ports}
+            leads = {port: address for port, address in found.items() if address is not None}
+            bare = BarePod(str(workload.addresses[0]), leads)
+            pod.bare = await pod.stack.enter_async_context(bare)
         if not self._is_served(workload):
             return
         held = await self.certificates.of(workload.identity)

@@ -35,7 +35,7 @@ class SocksPort:
         host: the loopback address to listen on.
         connect: opens a connection to a host and port; raises UnreachableError.
         carry: carries bytes of a client through it.
-        port: where to listen.
+        port: where to listen, 0 for any free port.
     """
 
     def __init__(
@@ -48,10 +48,12 @@ class SocksPort:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def url(self) -> str:
-        """Return what ``curl --proxy`` takes."""
-        host, port = self._wanted
-        return f"socks5h://{host}:{port}"
+    def address(self) -> tuple[str, int]:
+        """Return where it listens."""
+        if self._server is None:
+            return self._wanted
+        host, port, *_ = self._server.sockets[0].getsockname()
+        return host, port
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._begin, *self._wanted)

@@ -20,6 +20,8 @@ from controlplane.lab.ztunnel.state import MeshState
 
 StreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_END = b""
+"""Ends the requests of a stream; no request is empty."""
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -209,6 +211,7 @@ class ZtunnelClient:
                 raise
         finally:
             self._call = None
+            outgoing.put_nowait(_END)
         code = await call.code()
         return StreamEnd(
             was_established=was_established,
@@ -236,5 +239,5 @@ def _is_being_cancelled() -> bool:
 
 
 async def _drained(outgoing: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
-    while True:
-        yield await outgoing.get()
+    while request := await outgoing.get():
+        yield request

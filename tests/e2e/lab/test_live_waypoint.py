@@ -181,7 +181,7 @@ async def test_two_hundred_edits_lose_no_request(tmp_path: Path) -> None:
         assert await _rejections(mesh) == before
         warming = (await envoy.stats("cluster_manager.warming_clusters")).values()
         assert set(warming) == {0}
-        for connection in mesh.process.fleet():
+        for connection in mesh.process.connections:
             assert {each.last_error for each in connection.types} == {""}
 
 
