@@ -6,7 +6,7 @@ another data plane would expect (docs/protocol/admission.md AD-13).
 
 from collections.abc import Iterator
 
-from controlplane.manifests.istio import PeerAuthentication, RequestAuthentication
+from controlplane.manifests.istio import PeerAuthentication
 from controlplane.manifests.metadata import Manifest
 
 _DISABLE = "DISABLE"
@@ -21,11 +21,6 @@ def advice(manifest: Manifest) -> Iterator[str]:
             for port, mode in manifest.port_modes.items():
                 if mode == _DISABLE:
                     yield f"spec.portLevelMtls[{port}].mode: {_NEVER_WITHOUT}"
-        case RequestAuthentication() if not manifest.target_references:
-            yield (
-                "spec.targetRefs: only waypoints check request tokens; without targetRefs it has "
-                "no effect"
-            )
 
 
 _NEVER_WITHOUT = (

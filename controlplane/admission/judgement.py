@@ -35,6 +35,8 @@ JUDGED: Final = {
     ("networking.istio.io", "ServiceEntry"): "serviceentries",
     ("networking.istio.io", "WorkloadEntry"): "workloadentries",
     GATEWAY: "gateways",
+    ("gateway.networking.k8s.io", "HTTPRoute"): "httproutes",
+    ("gateway.networking.k8s.io", "GRPCRoute"): "grpcroutes",
 }
 """API group and kind of everything that is judged, and its resource; the rest is allowed."""
 
@@ -43,6 +45,10 @@ OF_OTHERS: Final = frozenset(
         "hostname.duplicate",
         "policy.target-not-bound",
         "policy.unknown-provider",
+        "route.backend-not-usable",
+        "route.no-waypoint",
+        "route.parent-not-accepted",
+        "route.shadowed",
         "waypoint.canary-refused",
         "waypoint.refused",
         "waypoint.unusable-address",
@@ -51,12 +57,23 @@ OF_OTHERS: Final = frozenset(
 """Problems that other objects, or the status that a controller wrote, decide about."""
 
 WITHOUT_EFFECT: Final = frozenset(
-    {"policy.http-attribute", "policy.unsupported-action", "policy.unsupported-dry-run"}
+    {
+        "policy.http-attribute",
+        "policy.unsupported-action",
+        "policy.unsupported-dry-run",
+        "route.unusable-filter",
+        "route.unusable-match",
+        "route.unusable-session",
+    }
 )
-"""Problems of what is well written, and which a waypoint or another setting would enforce."""
+"""Problems of what is well written, and which something else than we might enforce."""
 
 WARNED: Final = OF_OTHERS | WITHOUT_EFFECT
 
+_NOT_LOOKED_AT: Final = frozenset({"token.keys-not-fetched"})
+"""Problems of a graph that is made for one object: it fetches nothing."""
+_ROUTES: Final = frozenset({"HTTPRoute", "GRPCRoute"})
+_PARENTS: Final = ("Service", "ServiceEntry")
 _DUPLICATE: Final = "hostname.duplicate"
 _JUDGED_OPERATIONS: Final = frozenset({"CREATE", "UPDATE"})
 _ALLOWED: Final = Verdict(is_judged=False)
@@ -109,6 +126,8 @@ class Judge:
             ours = self._settings.revision
             if isinstance(asked, str) and ours and asked != ours:
                 return True
+        if about[1] in _ROUTES:
+            return not _is_for_services(value)
         return about == GATEWAY and not self._is_our_gateway(value)
 
     def _is_our_gateway(self, value: Mapping[str, Any]) -> bool:
@@ -141,12 +160,21 @@ class Judge:
         errors: list[str] = []
         warnings: list[str] = []
         for problem in compiled.problems:
-            if not _is_about(problem, manifest):
+            if not _is_about(problem, manifest) or problem.code in _NOT_LOOKED_AT:
                 continue
             is_error = problem.severity is Severity.ERROR and problem.code not in WARNED
             (errors if is_error else warnings).append(_sentence(problem))
         warnings.extend(advice(manifest))
         return _Findings(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))
+
+
+def _is_for_services(route: Mapping[str, Any]) -> bool:
+    """Tell whether a route has a parent that waypoints route for; others are not ours to judge."""
+    spec = route.get("spec")
+    parents = spec.get("parentRefs") if isinstance(spec, dict) else None
+    return isinstance(parents, list) and any(
+        isinstance(each, dict) and each.get("kind") in _PARENTS for each in parents
+    )
 
 
 def _is_about(problem: Problem, judged: Manifest) -> bool:

@@ -4,12 +4,14 @@ A manifest comes in, what of the committed mesh its rules look at goes out: neve
 number of objects, however big the mesh is (docs/protocol/admission.md AD-11).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from controlplane.manifests.gateway import Gateway
+from controlplane.manifests.http_route import BackendTarget, Route
 from controlplane.manifests.istio import (
     AuthorizationPolicy,
     RequestAuthentication,
@@ -46,9 +48,22 @@ def surroundings(manifest: Manifest, pipeline: Pipeline) -> tuple[Object, ...]:
         case WorkloadEntry():
             labels = {**manifest.spec.labels, **manifest.metadata.labels}
             found.add_wanted_waypoints(labels, namespace)
+        case Route():
+            for parent in manifest.parents[:MOST_TARGETS]:
+                found.add_object(parent.kind, Name(parent.namespace or namespace, parent.name))
+            for target in islice(backends_of(manifest), MOST_TARGETS):
+                found.add_object(target.kind, Name(target.namespace or namespace, target.name))
         case Gateway():
             found.add_bare_class(manifest.class_name)
     return found.objects(without=manifest)
+
+
+def backends_of(route: Route) -> Iterator[BackendTarget]:
+    """Yield every object that requests are sent or copied to."""
+    for rule in route.rules:
+        yield from (backend.target for backend in rule.backends)
+        filters = (*rule.filters, *(each for backend in rule.backends for each in backend.filters))
+        yield from (each.mirror.target for each in filters if each.mirror is not None)
 
 
 class _Surroundings:
@@ -70,12 +85,15 @@ class _Surroundings:
         self._add(self._inputs.namespaces.get(Name("", name)))
 
     def add_target(self, reference: TargetReference, namespace: str) -> None:
-        key = Name(reference.namespace or namespace, reference.name)
-        match reference.kind:
+        self.add_object(reference.kind, Name(reference.namespace or namespace, reference.name))
+
+    def add_object(self, kind: str, key: Name) -> None:
+        """Add what a reference of ``kind`` means, with the waypoints that it wants."""
+        match kind:
             case "Gateway":
                 self._add_gateway(key)
             case "GatewayClass":
-                self._add(self._inputs.gateway_classes.get(Name("", reference.name)))
+                self._add(self._inputs.gateway_classes.get(Name("", key.name)))
             case "Service":
                 self._add_service(self._inputs.services.get(key))
             case "ServiceEntry":

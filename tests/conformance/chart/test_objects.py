@@ -211,7 +211,10 @@ def test_the_webhook_is_asked_about_exactly_what_it_judges() -> None:
         (each["spec"]["group"], each["spec"]["names"]["kind"]): each["spec"]["names"]["plural"]
         for each in of_kind("crds", "CustomResourceDefinition")
     }
-    plurals = definitions | {("gateway.networking.k8s.io", "Gateway"): "gateways"}
+    plurals = definitions | {
+        ("gateway.networking.k8s.io", kind): f"{kind.lower()}s"
+        for kind in ("Gateway", "GRPCRoute", "HTTPRoute")
+    }
     assert asked == {(group, plurals[group, kind]) for group, kind in JUDGED}
 
 

@@ -47,6 +47,8 @@ def mesh() -> CommittedMesh:
 def an_object(kind: str, spec: Any, name: str = "mine", **metadata: Any) -> Json:
     group = {
         "Gateway": "gateway.networking.k8s.io",
+        "HTTPRoute": "gateway.networking.k8s.io",
+        "GRPCRoute": "gateway.networking.k8s.io",
         "ServiceEntry": "networking.istio.io",
         "WorkloadEntry": "networking.istio.io",
     }.get(kind, "security.istio.io")
@@ -69,7 +71,13 @@ GOOD = [
     a_policy(rules=[{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/a"]}}]}]),
     a_policy(targetRefs=[TARGET], rules=[{"to": [{"operation": {"methods": ["GET"]}}]}]),
     an_object("PeerAuthentication", {"mtls": {"mode": "STRICT"}}),
-    an_object("RequestAuthentication", {"targetRefs": [TARGET], "jwtRules": [{"issuer": "i"}]}),
+    an_object(
+        "RequestAuthentication",
+        {
+            "targetRefs": [TARGET],
+            "jwtRules": [{"issuer": "i", "jwksUri": "https://issuer.example/keys"}],
+        },
+    ),
     an_object("ServiceEntry", ENTRY),
     an_object("WorkloadEntry", {"address": "10.0.0.7"}),
     an_object("Gateway", GATEWAY),
@@ -425,3 +433,62 @@ metadata: {name: istio, namespace: istio-system}
 data: {mesh: "rootNamespace: roots"}
 """)
     assert [error.partition(":")[0] for error in mesh.of(judged).errors] == ["spec.selector"]
+
+
+PARENT = {"group": "", "kind": "Service", "name": "web"}
+TO_WEB = {"backendRefs": [{"name": "web", "port": 80}]}
+ELSEWHERE = {"type": "ExtensionRef", "extensionRef": {"group": "g", "kind": "K", "name": "n"}}
+
+
+def a_route(*rules: Json, kind: str = "HTTPRoute", **spec: Any) -> Json:
+    return an_object(kind, {"parentRefs": [PARENT], "rules": list(rules), **spec})
+
+
+@pytest.mark.proves("AD-5", "AD-11")
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_a_good_route_passes_without_a_word(mesh: CommittedMesh, kind: str) -> None:
+    found = mesh.of(a_route(TO_WEB, kind=kind))
+    assert (found.errors, found.warnings, found.is_judged) == ((), (), True)
+
+
+@pytest.mark.proves("AD-10", "AD-13")
+@pytest.mark.parametrize(
+    ("route", "field"),
+    [
+        (a_route({"backendRefs": [{"name": "nowhere", "port": 80}]}), "spec.rules[0].backendRefs"),
+        (a_route(parentRefs=[{**PARENT, "name": "nowhere"}]), "spec.parentRefs[0]"),
+        (a_route({**TO_WEB, "filters": [ELSEWHERE]}), "spec.rules[0].filters[0]"),
+        (
+            a_route({**TO_WEB, "matches": [{"path": {"type": "RegularExpression", "value": "["}}]}),
+            "spec.rules[0].matches[0].path",
+        ),
+    ],
+)
+def test_what_waypoints_cannot_do_for_a_route_is_a_warning(
+    mesh: CommittedMesh, route: Json, field: str
+) -> None:
+    found = mesh.of(route)
+    assert found.is_allowed
+    (warning,) = found.warnings
+    assert warning.startswith(field)
+
+
+@pytest.mark.proves("AD-9")
+def test_a_route_that_cannot_be_read_is_refused(mesh: CommittedMesh) -> None:
+    found = mesh.of(a_route({"backendRefs": [{"name": "web", "port": "eighty"}]}))
+    assert not found.is_allowed
+    assert found.errors[0].startswith("spec.rules[0].backendRefs[0].port")
+
+
+@pytest.mark.refutes("AD-5")
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"parentRefs": [{"name": "edge"}], "rules": "broken"},
+        {"parentRefs": "broken"},
+        {"rules": "broken"},
+        "broken",
+    ],
+)
+def test_routes_of_others_are_allowed(mesh: CommittedMesh, spec: Any) -> None:
+    assert not mesh.of(an_object("HTTPRoute", spec)).is_judged
