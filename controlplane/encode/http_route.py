@@ -2,7 +2,7 @@
 
 Envoy takes all routes of a service or none, so a route it would reject is told apart here: it
 answers 500, or is left out where nobody can say which requests it is for.
-docs/protocol/http-route-config.md RC-1, RC-2.
+docs/protocol/http-route-config.md EH-1, EH-2.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Where a route sends requests: backends, copies and limits come in, Envoy's action goes out.
 
-docs/protocol/http-route-config.md RC-9 to RC-13, RC-17, RC-18.
+docs/protocol/http-route-config.md EH-9 to EH-13, EH-17, EH-18.
 """
 
 from datetime import timedelta

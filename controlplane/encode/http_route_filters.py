@@ -1,6 +1,6 @@
 """What filters are told by a route: origins of browsers, and clients that keep their endpoint.
 
-docs/protocol/http-route-config.md RC-20, RC-21.
+docs/protocol/http-route-config.md EH-20, EH-21.
 """
 
 import re

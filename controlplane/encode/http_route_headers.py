@@ -1,7 +1,7 @@
 """Changes of headers: those of a rule and of a backend come in, one set for Envoy goes out.
 
 Envoy applies what a weighted backend says before what its route says, so the two are put together
-here, the backend's last. docs/protocol/http-route-config.md RC-12, RC-13.
+here, the backend's last. docs/protocol/http-route-config.md EH-12, EH-13.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Which requests a route is for: conditions come in, Envoy's go out.
 
-docs/protocol/http-route-config.md RC-4 to RC-8.
+docs/protocol/http-route-config.md EH-4 to EH-8.
 """
 
 import re

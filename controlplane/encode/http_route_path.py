@@ -1,6 +1,6 @@
 """New paths, hosts and answers that lead elsewhere: what a rule says comes in, Envoy's goes out.
 
-docs/protocol/http-route-config.md RC-14 to RC-16.
+docs/protocol/http-route-config.md EH-14 to EH-16.
 """
 
 import re

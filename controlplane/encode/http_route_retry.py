@@ -1,6 +1,6 @@
 """How often requests are tried again: what a rule says comes in, Envoy's policy goes out.
 
-docs/protocol/http-route-config.md RC-19; docs/protocol/waypoint-config.md WC-33.
+docs/protocol/http-route-config.md EH-19; docs/protocol/waypoint-config.md WC-33.
 """
 
 from datetime import timedelta

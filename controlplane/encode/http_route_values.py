@@ -1,7 +1,7 @@
 """What may stand in a route: text comes in, the same text or a reason goes out.
 
 Envoy rejects all routes of a service for one value it does not like, so each is looked at here.
-docs/protocol/http-route-config.md RC-2.
+docs/protocol/http-route-config.md EH-2.
 """
 
 import re

@@ -3,7 +3,7 @@
 Envoy compiles them by RE2, of which there is no parser here, and rejects everything that comes with
 one it cannot compile: what is not surely its syntax is refused. Look-arounds and back references
 are what RE2 lacks; quotes and scripts are what this does not look into. Characters are bytes to
-Envoy. docs/protocol/http-route-config.md RC-3.
+Envoy. docs/protocol/http-route-config.md EH-3.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Routes of waypoints: what each serves comes in, one route configuration per HTTP chain goes out.
 
-docs/protocol/waypoint-config.md WC-10, WC-31; docs/protocol/http-route-config.md RC-1, RC-2.
+docs/protocol/waypoint-config.md WC-10, WC-31; docs/protocol/http-route-config.md EH-1, EH-2.
 """
 
 from collections.abc import Mapping

@@ -30,7 +30,7 @@ _REQUESTS = 50
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.proves("RC-2")
+@pytest.mark.proves("EH-2")
 @settings(
     max_examples=_SETS // _BATCH,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -51,8 +51,8 @@ def test_a_route_is_what_it_is_whatever_others_are(routes: tuple[HttpRoute, ...]
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.proves("RC-1", "RC-4", "RC-5", "RC-8", "RC-24")
-@pytest.mark.refutes("RC-1", "RC-4", "RC-5", "RC-8", "RC-24")
+@pytest.mark.proves("EH-1", "EH-4", "EH-5", "EH-8", "EH-24")
+@pytest.mark.refutes("EH-1", "EH-4", "EH-5", "EH-8", "EH-24")
 async def test_envoy_takes_the_route_that_was_meant(tmp_path: Path) -> None:
     random = Random(20_261_121)
     tables = [some_routes(random) for _ in range(_TABLES)]

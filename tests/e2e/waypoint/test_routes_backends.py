@@ -25,8 +25,8 @@ async def shares(http: httpx.AsyncClient, path: str, count: int) -> Counter[str 
     return found
 
 
-@pytest.mark.proves("RC-9", "RC-10", "RC-11")
-@pytest.mark.refutes("RC-9", "RC-10", "RC-11")
+@pytest.mark.proves("EH-9", "EH-10", "EH-11")
+@pytest.mark.refutes("EH-9", "EH-10", "EH-11")
 async def test_every_backend_gets_its_share(tmp_path: Path) -> None:
     nothing: tuple[RouteBackend, ...] = ()
     routes = (
@@ -57,8 +57,8 @@ async def test_every_backend_gets_its_share(tmp_path: Path) -> None:
         assert await shares(http, "/broken", 1) == {503: 1}
 
 
-@pytest.mark.proves("RC-17")
-@pytest.mark.refutes("RC-17")
+@pytest.mark.proves("EH-17")
+@pytest.mark.refutes("EH-17")
 async def test_copies_go_to_others_and_nobody_hears_of_them(tmp_path: Path) -> None:
     routes = (
         mirrored("/two", ("v1", 1_000_000), ("v2", 1_000_000)),

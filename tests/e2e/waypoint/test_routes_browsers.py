@@ -42,8 +42,8 @@ def told(answer: httpx.Response) -> Mapping[str, str]:
     }
 
 
-@pytest.mark.proves("RC-20")
-@pytest.mark.refutes("RC-20")
+@pytest.mark.proves("EH-20")
+@pytest.mark.refutes("EH-20")
 async def test_browsers_are_told_which_origins_may(tmp_path: Path) -> None:
     async with a_route_bed(ROUTES, tmp_path) as bed, bed.http() as http:
         for origin in ("https://www.foo.example", "https://a.bar.example"):

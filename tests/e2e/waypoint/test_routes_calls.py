@@ -40,8 +40,8 @@ def called(kind: PathKind, value: str, *backends: RouteBackend, **rest: object) 
     return HttpRoute(name=value, owner=OWNER, match=match, backends=backends, **rest)  # type: ignore[arg-type]
 
 
-@pytest.mark.proves("RC-6")
-@pytest.mark.refutes("RC-6")
+@pytest.mark.proves("EH-6")
+@pytest.mark.refutes("EH-6")
 async def test_calls_are_routed_by_service_and_method(tmp_path: Path) -> None:
     added = HeaderChanges(replaced=(HeaderValue("x-added", "yes"),))
     calls = (
@@ -66,7 +66,7 @@ async def test_calls_are_routed_by_service_and_method(tmp_path: Path) -> None:
         assert await code(channel, "/bench.Else/Say") is grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.proves("RC-18")
+@pytest.mark.proves("EH-18")
 async def test_calls_end_in_time(tmp_path: Path) -> None:
     limited = called(PathKind.EXACT, SAY, ITSELF, timeout=timedelta(milliseconds=300))
     free = called(PathKind.EXACT, SAY, ITSELF)

@@ -57,8 +57,8 @@ HEADERS = (
 )
 
 
-@pytest.mark.proves("RC-12", "RC-13")
-@pytest.mark.refutes("RC-12", "RC-13")
+@pytest.mark.proves("EH-12", "EH-13")
+@pytest.mark.refutes("EH-12", "EH-13")
 async def test_headers_are_changed_for_a_rule_and_for_each_backend(tmp_path: Path) -> None:
     async with a_route_bed(HEADERS, tmp_path) as bed, bed.http() as http:
         sent = {"x-gone": "here", "x-many": "one", "x-set": "client", "x-kept": "yes"}
@@ -130,8 +130,8 @@ OTHER_LOCATIONS = (
 )
 
 
-@pytest.mark.proves("RC-14", "RC-15")
-@pytest.mark.refutes("RC-14", "RC-15")
+@pytest.mark.proves("EH-14", "EH-15")
+@pytest.mark.refutes("EH-14", "EH-15")
 async def test_answers_lead_elsewhere(tmp_path: Path) -> None:
     async with a_route_bed(REDIRECTS, tmp_path) as bed:
         async with bed.http() as http:
@@ -172,8 +172,8 @@ PATHS = (
 )
 
 
-@pytest.mark.proves("RC-16")
-@pytest.mark.refutes("RC-16")
+@pytest.mark.proves("EH-16")
+@pytest.mark.refutes("EH-16")
 async def test_backends_are_told_other_paths_and_hosts(tmp_path: Path) -> None:
     async with a_route_bed(REWRITES, tmp_path) as bed, bed.http() as http:
         for asked, path, host in PATHS:

@@ -21,8 +21,8 @@ SOON = timedelta(milliseconds=300)
 QUICK = timedelta(milliseconds=1)
 
 
-@pytest.mark.proves("RC-18")
-@pytest.mark.refutes("RC-18")
+@pytest.mark.proves("EH-18")
+@pytest.mark.refutes("EH-18")
 async def test_requests_end_in_time(tmp_path: Path) -> None:
     routes = (
         a_route("/request", to("v1"), timeout=SOON),
@@ -43,8 +43,8 @@ async def test_requests_end_in_time(tmp_path: Path) -> None:
         assert len(pieces) > 1, "pieces arrive as they are sent"
 
 
-@pytest.mark.proves("RC-19")
-@pytest.mark.refutes("RC-19")
+@pytest.mark.proves("EH-19")
+@pytest.mark.refutes("EH-19")
 async def test_requests_are_tried_again(tmp_path: Path) -> None:
     routes = (
         a_route("/thrice", to("v1"), retry=Retry(attempts=3, codes=(503, 429), backoff=QUICK)),
@@ -79,8 +79,8 @@ def sticky(prefix: str, kind: PersistenceKind, **rest: object) -> HttpRoute:
     return a_route(prefix, to("two"), persistence=persistence)
 
 
-@pytest.mark.proves("RC-21")
-@pytest.mark.refutes("RC-21")
+@pytest.mark.proves("EH-21")
+@pytest.mark.refutes("EH-21")
 async def test_a_client_keeps_its_endpoint(tmp_path: Path) -> None:
     exact = RequestMatch(path=PathMatch(PathKind.EXACT, "/one"))
     held = SessionPersistence(kind=PersistenceKind.COOKIE, name="x-keep")

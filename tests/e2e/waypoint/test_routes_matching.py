@@ -86,8 +86,8 @@ CASES = (
 )
 
 
-@pytest.mark.proves("RC-4", "RC-5")
-@pytest.mark.refutes("RC-4", "RC-5")
+@pytest.mark.proves("EH-4", "EH-5")
+@pytest.mark.refutes("EH-4", "EH-5")
 async def test_a_request_takes_the_first_route_that_matches(tmp_path: Path) -> None:
     async with a_route_bed(ROUTES, tmp_path) as bed, bed.http() as http:
         for method, path, headers, expected in CASES:
@@ -98,8 +98,8 @@ async def test_a_request_takes_the_first_route_that_matches(tmp_path: Path) -> N
     assert len(bed.applications.requests["web"]) == 0, "who is on no route does not reach it"
 
 
-@pytest.mark.proves("RC-8")
-@pytest.mark.refutes("RC-8")
+@pytest.mark.proves("EH-8")
+@pytest.mark.refutes("EH-8")
 async def test_clients_of_a_namespace_have_routes_of_their_own(tmp_path: Path) -> None:
     routes = (
         marked("theirs", under("/"), consumer="client"),
@@ -123,7 +123,7 @@ async def test_clients_of_a_namespace_have_routes_of_their_own(tmp_path: Path) -
                 assert answer.headers["x-route"] == "everybody's", identity
 
 
-@pytest.mark.proves("RC-7")
+@pytest.mark.proves("EH-7")
 async def test_routes_of_one_port_are_those_of_that_port(tmp_path: Path) -> None:
     only = a_route("/bench.Echo", to("v1"), match=under("/nothing"))
     async with (

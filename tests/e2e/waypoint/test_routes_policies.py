@@ -48,8 +48,8 @@ def only_alice_and_no_secrets() -> Overrides:
     )
 
 
-@pytest.mark.proves("RC-22")
-@pytest.mark.refutes("RC-22")
+@pytest.mark.proves("EH-22")
+@pytest.mark.refutes("EH-22")
 async def test_who_is_denied_is_denied_whatever_the_route_answers(tmp_path: Path) -> None:
     paths = {"/goes": 200, "/nobody": 500, "/invalid": 500, "/away": 302, "/moved": 200}
     paths |= {"/nowhere": 404, "/theirs": 200}
@@ -69,7 +69,7 @@ async def test_who_is_denied_is_denied_whatever_the_route_answers(tmp_path: Path
         assert len(bed.applications.requests["v1"]) + len(bed.applications.requests["v2"]) == got
 
 
-@pytest.mark.refutes("RC-22")
+@pytest.mark.refutes("EH-22")
 async def test_routes_that_lost_their_policies_let_nobody_in(tmp_path: Path) -> None:
     async with a_route_bed(ROUTES, tmp_path, overrides=()) as bed, bed.http() as http:
         for path in ("/goes", "/nobody", "/away", "/nowhere", "/theirs"):
