@@ -8,18 +8,9 @@ from controlplane.encode.policy import encode_authorization
 from controlplane.encode.resource import Resource
 from controlplane.encode.service import encode_service
 from controlplane.encode.workload import encode_workload
-from controlplane.manifests.core import Namespace
-from controlplane.manifests.gateway import Gateway
-from controlplane.manifests.istio import ServiceEntry
-from controlplane.mesh.access_logs import AccessLogs
-from controlplane.mesh.backend_tls import BackendTlsRules
-from controlplane.mesh.connection_routes import ConnectionRoutes
-from controlplane.mesh.foreign_services import ForeignServices
-from controlplane.mesh.http_policies import HttpPolicies
-from controlplane.mesh.http_routes import HttpRoutes
-from controlplane.mesh.problems import ProblemKey
-from controlplane.mesh.token_rules import TokenRules
-from controlplane.mesh.world import World
+from controlplane.mesh.inputs import build_inputs
+from controlplane.mesh.settings import MeshSettings
+from controlplane.mesh.world import build_world
 from controlplane.model.names import Name, ObjectReference, ServiceName
 from controlplane.model.policy import (
     Action,
@@ -31,10 +22,8 @@ from controlplane.model.policy import (
     Scope,
     StringMatch,
 )
-from controlplane.model.problem import Condition, Problem, Severity
-from controlplane.model.resident import Resident
+from controlplane.model.problem import Problem, Severity
 from controlplane.model.service import Service
-from controlplane.model.waypoint import Waypoint
 from controlplane.model.workload import Workload
 from controlplane.pipeline.encoding import Encoded, build_encoded
 from controlplane.pipeline.refusals import REFUSED, Refusal
@@ -64,78 +53,33 @@ class Mesh:
 
     def __init__(self) -> None:
         graph = self.graph = Graph()
+        # What these tests say nothing about is that of a mesh without objects.
+        nothing = build_world(graph, build_inputs(graph), MeshSettings())
         self.workloads: Input[str, Workload] = graph.input(
-            "workloads", Workload, key=lambda value: value.uid
+            "given workloads", Workload, key=lambda value: value.uid
         )
         self.services: Input[ServiceName, Service] = graph.input(
-            "services", Service, key=lambda value: value.key
+            "given services", Service, key=lambda value: value.key
         )
         self.policies: Input[Name, Authorization] = graph.input(
-            "policies", Authorization, key=lambda value: value.key
+            "given policies", Authorization, key=lambda value: value.key
         )
         self.node_policies: Input[tuple[str, Name], tuple[str, Name]] = graph.input(
-            "needs", tuple, key=lambda value: value
+            "given needs", tuple, key=lambda value: value
         )
         self.traffic = Traffic(graph)
-        self.world = World(
-            namespaces=graph.input("namespaces", Namespace, key=lambda value: value.key),
+        served, frames = self.traffic.services, self.traffic.frames
+        self.world = replace(
+            nothing,
             workloads=self.workloads,
             services=self.services,
-            service_entries=graph.input(
-                "service entries", ServiceEntry, key=lambda value: value.key
-            ),
-            gateways=graph.input("gateways", Gateway, key=lambda value: value.key),
             authorizations=self.policies,
-            node_policies=graph.derive("names", self.node_policies, lambda _, need: need[1]),
-            waypoints=graph.input("waypoints", Waypoint, key=lambda value: value.key),
+            node_policies=graph.derive("given names", self.node_policies, lambda _, need: need[1]),
             traffic=self.traffic.collections,
-            foreign=ForeignServices(
-                ports=graph.union("foreign ports"), endpoints=graph.union("foreign endpoints")
-            ),
-            http_routes=HttpRoutes(
-                by_port=graph.union("routes of requests"),
-                parents=graph.union("parents of routes of requests"),
-                wanted=graph.union("wanted by routes of requests"),
-                problems=graph.union("problems of routes of requests"),
-            ),
-            http_policies=HttpPolicies(
-                by_service=graph.union("policies of services"),
-                by_waypoint=graph.union("policies of waypoints"),
-                problems=graph.union("problems of policies for waypoints"),
-            ),
-            connection_routes=ConnectionRoutes(
-                by_port=graph.union("connection routes"),
-                parents=graph.union("parents of connection routes"),
-                wanted=graph.union("wanted by connection routes"),
-                problems=graph.union("problems of connection routes"),
-            ),
-            backend_tls=BackendTlsRules(
-                by_port=graph.union("TLS of backends"),
-                ancestors=graph.union("ancestors of TLS policies"),
-                problems=graph.union("problems of TLS policies"),
-            ),
-            token_rules=TokenRules(
-                by_service=graph.derive(
-                    "token rules", self.traffic.collections.services, lambda *_: ()
-                ),
-                by_waypoint=graph.derive(
-                    "token rules of waypoints", self.traffic.collections.frames, lambda *_: ()
-                ),
-                needed=graph.union("needed key sets"),
-                problems=graph.union("problems of token policies"),
-            ),
-            access_logs=AccessLogs(
-                configured=graph.union("access logs"),
-                problems=graph.union("problems of access logs"),
-            ),
-            residents=graph.input("residents", Resident, key=lambda value: value.key),
-            conditions=graph.input(
-                "conditions", Condition, key=lambda value: (value.object, value.type)
-            ),
-            problems=graph.input(
-                "problems",
-                Problem,
-                key=lambda value: ProblemKey(value.object or POLICY_OBJECT, value.code, ""),
+            token_rules=replace(
+                nothing.token_rules,
+                by_service=graph.derive("no rules of services", served, lambda *_: ()),
+                by_waypoint=graph.derive("no rules of waypoints", frames, lambda *_: ()),
             ),
         )
         self.encoded: Encoded = build_encoded(graph, self.world)
