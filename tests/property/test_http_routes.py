@@ -1,6 +1,7 @@
 """Routes of requests: order, precedence and coming and going, for generated objects."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -65,17 +66,16 @@ ROUTES = st.lists(
     max_size=5,
     unique_by=lambda route: route.key,
 )
-PAIRS = st.lists(
-    st.tuples(st.sampled_from(["one", "two"]), st.sampled_from(["1", "2"])), max_size=2
-).map(tuple)
-REQUESTS = st.builds(
-    Request,
-    path=st.sampled_from(["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/c"]),
-    method=st.sampled_from(["GET", "POST"]),
-    headers=PAIRS,
-    query=PAIRS,
-    client=st.sampled_from(["shop", "apps", "bank", "far"]),
-)
+REQUESTS = [
+    Request(*values)
+    for values in product(
+        ["/", "/a", "/a/", "/a/b", "/ab"],
+        ["GET", "POST"],
+        [(), (("one", "1"), ("two", "2"))],
+        [(), (("one", "1"),)],
+        ["shop", "apps"],
+    )
+]
 WORLD = [
     a_waypoint("waypoint", "shop"),
     a_service("web", "shop", labels=USE),
@@ -97,13 +97,12 @@ def _shown(mesh: Mesh) -> list[Any]:
     ]
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.proves("HR-5", "HR-8")
-@given(routes=ROUTES, requests=st.lists(REQUESTS, min_size=1, max_size=8))
-def test_the_first_that_fits_is_the_one_no_other_beats(
-    routes: list[Route], requests: list[Request]
-) -> None:
+@given(routes=ROUTES)
+def test_the_first_that_fits_is_the_one_no_other_beats(routes: list[Route]) -> None:
     found = routes_of(_mesh(routes))
-    for request in requests:
+    for request in REQUESTS:
         expected = answering(routes, request, {"shop"})
         has_producers = any(route.metadata.namespace == "shop" for route in routes)
         if not expected and routes and not has_producers:
@@ -111,6 +110,7 @@ def test_the_first_that_fits_is_the_one_no_other_beats(
         assert first_of(found, request) == expected, request
 
 
+@pytest.mark.timeout(120)
 @given(routes=ROUTES, data=st.data())
 def test_the_order_of_arrival_does_not_matter(routes: list[Route], data: st.DataObject) -> None:
     together = _mesh(routes)
@@ -120,6 +120,7 @@ def test_the_order_of_arrival_does_not_matter(routes: list[Route], data: st.Data
     assert _shown(shuffled) == _shown(together)
 
 
+@pytest.mark.timeout(120)
 @given(routes=ROUTES, others=ROUTES)
 def test_routes_that_go_leave_nothing(routes: list[Route], others: list[Route]) -> None:
     kept = {route.key for route in others}
