@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
@@ -18,9 +18,10 @@ from google.protobuf import wrappers_pb2
 from xds.core.v3 import cidr_pb2
 from xds.type.matcher.v3 import ip_pb2, matcher_pb2
 
+from controlplane.encode.connection_gate import CLOSED, OPEN, Gate
 from controlplane.encode.envelope import delimited
 from controlplane.encode.typed import encoded, matching, packed_bytes
-from controlplane.encode.waypoint_names import AUTHORITY, direct_name, service_name
+from controlplane.encode.waypoint_names import AUTHORITY, BLACKHOLE, direct_name, service_name
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import (
     AddressRange,
@@ -41,20 +42,49 @@ _EXACT_MATCH_MAP: Final = b"\x12"
 _ON_MATCH_MATCHER: Final = b"\x0a"
 """Tags of fields of xds.type.matcher.v3.Matcher, of its MatcherTree and OnMatch."""
 
-Ports = tuple[tuple[int, tuple[str, ServedPort]], ...]
-"""Port numbers with the hostname of the service that has each, and the port; sorted."""
+
+class Target(NamedTuple):
+    """Where connections to a port go: the port of a service, and who may send bytes there."""
+
+    hostname: str
+    port: ServedPort
+    gate: Gate
 
 
-def dispatch(services: Iterable[ServedService], direct: DirectWorkloads | None) -> bytes:
+Ports = tuple[tuple[int, Target], ...]
+"""Port numbers with their targets; sorted."""
+
+
+class Gates(NamedTuple):
+    """Who is led to chains of bytes: those of services by hostname, and those of workloads."""
+
+    by_hostname: Mapping[str, Gate]
+    direct: Gate = OPEN
+
+    def of(self, service: ServedService) -> Gate:
+        """Return who is let through to the bytes of ``service``; nobody unless it is said."""
+        return self.by_hostname.get(service.hostname, CLOSED)
+
+    @property
+    def are_open(self) -> bool:
+        """Return whether everybody is let through everywhere."""
+        return self.direct.is_open and all(gate.is_open for gate in self.by_hostname.values())
+
+
+def dispatch(
+    services: Iterable[ServedService], direct: DirectWorkloads | None, gates: Gates
+) -> bytes:
     """Return the serialized matcher of ``main_internal``.
+
+    Who is not let through by ``gates`` is led to ``BLACKHOLE``.
 
     Of two services with one address and port a Service is taken before a ServiceEntry, then the
     first. No range is ever empty, because an Envoy rejects those.
     """
     listed = list(services)
-    by_address = _by_address(listed, direct)
+    by_address = _by_address(listed, direct, gates)
     by_authority = b"".join(
-        _authorities(service.hostname, service.ports)
+        _authorities(service.hostname, service.ports, gates.of(service))
         for service in listed
         if service.ports and not service.hostname.startswith("*")
     )
@@ -96,10 +126,12 @@ def _any_of(ports: set[int]) -> Any:
     return rules[0] if rules else None
 
 
-def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | None) -> bytes:
+def _by_address(
+    services: Iterable[ServedService], direct: DirectWorkloads | None, gates: Gates
+) -> bytes:
     taken: set[bytes] = set()
     entries: list[bytes] = []
-    for ranges, ports in _ports_by_ranges(services):
+    for ranges, ports in _ports_by_ranges(services, gates):
         entries.append(_range_entry(ranges, ports))
         if direct is not None:
             taken.update(each.address for each in ranges if each.length == len(each.address) * 8)
@@ -109,7 +141,8 @@ def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | Non
         entry = message.range_matchers.add(
             ranges=[_cidr(AddressRange(each, len(each) * 8)) for each in addresses]
         )
-        entry.on_match.CopyFrom(_sniffed(direct_name(Layer.HTTP), direct_name(Layer.TCP)))
+        bytes_chain = _to_gated_chain(direct_name(Layer.TCP), gates.direct)
+        entry.on_match.CopyFrom(_sniffed(direct_name(Layer.HTTP), bytes_chain))
         entries.append(encoded(message))
     matcher = matcher_pb2.Matcher(
         matcher_tree={
@@ -124,9 +157,11 @@ def _by_address(services: Iterable[ServedService], direct: DirectWorkloads | Non
 
 
 @lru_cache(maxsize=_KEPT)
-def _authorities(hostname: str, ports: tuple[ServedPort, ...]) -> bytes:
+def _authorities(hostname: str, ports: tuple[ServedPort, ...], gate: Gate) -> bytes:
     """Return the entries of one service in the map of authorities: a serialized MatchMap."""
-    targets = {f"{hostname}:{port.number}": _to_service(hostname, port) for port in ports}
+    targets = {
+        f"{hostname}:{port.number}": _to_service(Target(hostname, port, gate)) for port in ports
+    }
     return encoded(matcher_pb2.Matcher.MatcherTree.MatchMap(map=targets))
 
 
@@ -135,22 +170,23 @@ def _range_entry(ranges: tuple[AddressRange, ...], ports: Ports) -> bytes:
     """Return what becomes of connections to ``ranges``: a serialized IPMatcher of one entry."""
     message = ip_pb2.IPMatcher()
     entry = message.range_matchers.add(ranges=[_cidr(each) for each in ranges])
-    by_port = {str(number): _to_service(hostname, port) for number, (hostname, port) in ports}
+    by_port = {str(number): _to_service(target) for number, target in ports}
     matcher = _exactly("port", network_inputs_pb2.DestinationPortInput(), by_port)
     entry.on_match.matcher.CopyFrom(matcher)
     return encoded(message)
 
 
 def _ports_by_ranges(
-    services: Iterable[ServedService],
+    services: Iterable[ServedService], gates: Gates
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return ranges with the same ports together, in a stable order."""
     listed = [service for service in services if service.ports]
     claims = Counter(each for service in listed for each in service.ranges)
     shared = {each for each, count in claims.items() if count > 1}
-    entries = _shared_ports([each for each in listed if not shared.isdisjoint(each.ranges)])
+    sharing = [each for each in listed if not shared.isdisjoint(each.ranges)]
+    entries = _shared_ports(sharing, gates)
     entries += [
-        (service.ranges, _own_ports(service.hostname, service.ports))
+        (service.ranges, _own_ports(service.hostname, service.ports, gates.of(service)))
         for service in listed
         if service.ranges and shared.isdisjoint(service.ranges)
     ]
@@ -158,21 +194,22 @@ def _ports_by_ranges(
 
 
 @lru_cache(maxsize=_KEPT)
-def _own_ports(hostname: str, ports: tuple[ServedPort, ...]) -> Ports:
-    return tuple((port.number, (hostname, port)) for port in ports)
+def _own_ports(hostname: str, ports: tuple[ServedPort, ...], gate: Gate) -> Ports:
+    return tuple((port.number, Target(hostname, port, gate)) for port in ports)
 
 
 def _shared_ports(
-    services: Iterable[ServedService],
+    services: Iterable[ServedService], gates: Gates
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return the same for services some of whose ranges others have too."""
-    by_range: dict[AddressRange, dict[int, tuple[str, ServedPort]]] = {}
+    by_range: dict[AddressRange, dict[int, Target]] = {}
     # Nobody can give a Service the address of another; a ServiceEntry says what it likes.
     for service in sorted(services, key=lambda each: each.owner.kind != "Service"):
         for each in service.ranges:
             ports = by_range.setdefault(each, {})
             for port in service.ports:
-                ports.setdefault(port.number, (service.hostname, port))
+                target = Target(service.hostname, port, gates.of(service))
+                ports.setdefault(port.number, target)
     grouped: dict[Ports, list[AddressRange]] = {}
     for each, ports in sorted(by_range.items()):
         grouped.setdefault(tuple(sorted(ports.items())), []).append(each)
@@ -186,16 +223,35 @@ _AUTHORITY_TREE: Final = encoded(
 )
 
 
-def _to_service(hostname: str, port: ServedPort) -> Any:
-    names = [service_name(port.number, layer, hostname) for layer in port.layers]
-    return _sniffed(*names) if len(names) > 1 else _to_chain(names[0])
+def _to_service(target: Target) -> Any:
+    number, layers = target.port.number, target.port.layers
+    http, tcp = (service_name(number, layer, target.hostname) for layer in (Layer.HTTP, Layer.TCP))
+    if Layer.TCP not in layers:
+        return _to_chain(http)
+    bytes_chain = _to_gated_chain(tcp, target.gate)
+    return _sniffed(http, bytes_chain) if Layer.HTTP in layers else bytes_chain
 
 
-def _sniffed(http: str, tcp: str) -> Any:
-    """Return what leads HTTP to one chain and everything else to the other."""
+def _to_gated_chain(name: str, gate: Gate) -> Any:
+    """Return what leads to a chain of bytes those who are let through.
+
+    All others are led somewhere too: where nothing matches, less specific addresses are tried.
+    """
+    if gate.is_open or not gate.predicate:
+        return _to_chain(name if gate.is_open else BLACKHOLE)
+    predicate = matcher_pb2.Matcher.MatcherList.Predicate.FromString(gate.predicate)
+    matcher = matcher_pb2.Matcher(
+        matcher_list={"matchers": [{"predicate": predicate, "on_match": _to_chain(name)}]},
+        on_no_match=_to_chain(BLACKHOLE),
+    )
+    return matcher_pb2.Matcher.OnMatch(matcher=matcher)
+
+
+def _sniffed(http: str, otherwise: Any) -> Any:
+    """Return what leads HTTP to a chain and everything else elsewhere."""
     spoken = network_inputs_pb2.ApplicationProtocolInput()
     found = _exactly("application protocol", spoken, dict.fromkeys(_HTTP_NAMES, _to_chain(http)))
-    found.on_no_match.CopyFrom(_to_chain(tcp))
+    found.on_no_match.CopyFrom(otherwise)
     return matcher_pb2.Matcher.OnMatch(matcher=found)
 
 

@@ -36,6 +36,7 @@ from controlplane.encode.waypoint_names import (
     direct_name,
     service_name,
 )
+from controlplane.model.access_log import AccessLog
 from controlplane.model.chain_content import ChainContent
 from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpAction, HttpPolicy
@@ -86,9 +87,10 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
         raise EncodeError(http, str(error)) from error
 
 
-def blackhole_chain() -> Chain:
-    """Return a chain that nothing is matched to: a listener without any is rejected."""
-    return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, {"cluster": BLACKHOLE}))
+def blackhole_chain(log: AccessLog) -> Chain:
+    """Return a chain that leads nowhere and ends connections at once, told as ``log`` says."""
+    told = connection_logs(log, Destination())
+    return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, {"cluster": BLACKHOLE}, [*told]))
 
 
 def network_filter(name: str, message: Message) -> Any:

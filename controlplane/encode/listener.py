@@ -17,7 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from controlplane.encode.access_log import lost_tunnel_logs, refused_tunnel_logs
 from controlplane.encode.cluster import HBONE_PORT
-from controlplane.encode.dispatch import dispatch, never_sniffed
+from controlplane.encode.dispatch import Gates, dispatch, never_sniffed
 from controlplane.encode.envelope import (
     LISTENER_TYPE,
     delimited,
@@ -85,11 +85,16 @@ def encode_connect_terminate(frame: WaypointFrame, log: AccessLog = _LOG) -> Res
 
 
 def encode_main_internal(
-    services: Iterable[ServedService], chains: Iterable[Chain], direct: DirectWorkloads | None
+    services: Iterable[ServedService],
+    chains: Iterable[Chain],
+    direct: DirectWorkloads | None,
+    gates: Gates,
+    log: AccessLog = _LOG,
 ) -> Resource:
     """Return the listener that leads each connection to its chain, or to none.
 
-    ``chains`` are those of ``services``, which are in a stable order, and of ``direct`` workloads.
+    ``chains`` are those of ``services``, which are in a stable order, and of ``direct`` workloads;
+    to those of bytes ``gates`` lead. Whom they do not is told as ``log`` says.
     Raises EncodeError for values an Envoy would reject.
     """
     listed = tuple(services)
@@ -105,10 +110,14 @@ def encode_main_internal(
     try:
         inspector = _inspector(listed, any_port=direct is not None)
         message.listener_filters.extend(inspector)
-        matcher = dispatch(listed, direct)
+        matcher = dispatch(listed, direct, gates)
         head = encoded(message) + delimited(_FILTER_CHAIN_MATCHER, matcher)
         parts, digests = [head], [digest_of(head)]
-        for chain in tuple(chains) or (blackhole_chain(),):
+        found = tuple(chains)
+        # It is also for a listener that serves nothing: one without chains is rejected.
+        if not found or not gates.are_open:
+            found += (blackhole_chain(log),)
+        for chain in found:
             parts += (prefix_of(_FILTER_CHAINS, len(chain.message)), chain.message)
             digests.append(chain.digest)
         return resource_of_parts(MAIN_INTERNAL, parts, LISTENER_TYPE, digests=digests)

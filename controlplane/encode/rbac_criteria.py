@@ -81,7 +81,7 @@ def _permission(criterion: Criterion, value: Value) -> Any:  # noqa: PLR0911 - a
         case Attribute.DESTINATION_PORT, int() as port:
             return message(destination_port=port)
         case Attribute.DESTINATION_IP, AddressMatch() as block:
-            return message(destination_ip=_range(block))
+            return message(destination_ip=address_block(block))
         case Attribute.SERVER_NAME, StringMatch() as match:
             return message(requested_server_name=_string(match))
         case Attribute.METADATA, StringMatch() as match:
@@ -94,7 +94,7 @@ def _permission(criterion: Criterion, value: Value) -> Any:  # noqa: PLR0911 - a
 def _principal(criterion: Criterion, value: Value) -> Any:  # noqa: PLR0911 - a table of attributes
     match criterion.attribute, value:
         case Attribute.REMOTE_IP, AddressMatch() as block:
-            return rbac_pb2.Principal(remote_ip=_range(block))
+            return rbac_pb2.Principal(remote_ip=address_block(block))
         case Attribute.SOURCE_IP, AddressMatch() as block:
             ranges = {"ranges": [cidr_pb2.CidrRange(**_block(block))]}
             return rbac_pb2.Principal(filter_state={"key": SOURCE_ADDRESS, "address_match": ranges})
@@ -109,13 +109,15 @@ def _principal(criterion: Criterion, value: Value) -> Any:  # noqa: PLR0911 - a 
             return _claim(("azp",), _text_or_item(match))
         case Attribute.CLAIM, StringMatch() as match:
             return _claim(criterion.path, _text_or_item(match))
-    return rbac_pb2.Principal(
-        filter_state={"key": PEER_PRINCIPAL, "string_match": _identity(criterion.attribute, value)}
-    )
+    match = identity_match(criterion.attribute, value)
+    return rbac_pb2.Principal(filter_state={"key": PEER_PRINCIPAL, "string_match": match})
 
 
-def _identity(attribute: Attribute, value: Value) -> Any:  # noqa: PLR0911 - a table of attributes
-    """Return what a SPIFFE identity is compared with; each part of it ends where it ends."""
+def identity_match(attribute: Attribute, value: Value) -> Any:  # noqa: PLR0911 - a table
+    """Return what a SPIFFE identity is compared with; each part of it ends where it ends.
+
+    Raises TypeError for a value that is none of the attribute.
+    """
     match attribute, value:
         case Attribute.PRINCIPAL, StringMatch(MatchType.SUFFIX, text):
             return _regex(f"spiffe://.*{re.escape(text)}")
@@ -181,7 +183,8 @@ def _regex(pattern: str) -> Any:
     return string_pb2.StringMatcher(safe_regex={"regex": pattern})
 
 
-def _range(block: AddressMatch) -> Any:
+def address_block(block: AddressMatch) -> Any:
+    """Return the addresses of ``block``."""
     return address_pb2.CidrRange(**_block(block))
 
 

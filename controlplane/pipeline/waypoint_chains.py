@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.connection_gate import encode_gate
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_chain import Chain, encode_direct_chains, encode_service_chains
+from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
@@ -16,10 +18,12 @@ from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService
 from controlplane.pipeline.refusals import Refusal
-from controlplane.pipeline.waypoint_resources import Chained, gateway_of
+from controlplane.pipeline.waypoint_resources import Chained, DirectChained, gateway_of
+
+T = TypeVar("T")
 
 ServiceChains = Collection[WaypointHost, Chained | Refusal]
-DirectChains = Collection[Name, tuple[Chain, ...] | Refusal]
+DirectChains = Collection[Name, DirectChained | Refusal]
 
 
 def build_service_chains(graph: Graph, world: World) -> ServiceChains:
@@ -48,8 +52,14 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
         content = fetch.one(contents, WaypointHost(service.waypoint, service.hostname))
         if content is None:
             return None
-        found = _attempt(service.owner, lambda: encode_service_chains(service, content))
-        return found if isinstance(found, Refusal) else Chained(service, found)
+        return _attempt(
+            service.owner,
+            lambda: Chained(
+                service,
+                encode_service_chains(service, content),
+                encode_gate(content.connection_policies),
+            ),
+        )
 
     return graph.derive("filter chains of waypoints", world.traffic.services, chained)
 
@@ -72,11 +82,16 @@ def build_direct_chains(graph: Graph, world: World) -> DirectChains:
 
     contents = graph.derive("content of chains of workloads", world.traffic.direct, gathered)
 
-    def chained(fetch: Fetch, direct: DirectWorkloads) -> tuple[Chain, ...] | Refusal | None:
+    def chained(fetch: Fetch, direct: DirectWorkloads) -> DirectChained | Refusal | None:
         content = fetch.one(contents, direct.waypoint)
         if content is None:
             return None
-        return _attempt(gateway_of(direct.waypoint), lambda: encode_direct_chains(content))
+        return _attempt(
+            gateway_of(direct.waypoint),
+            lambda: DirectChained(
+                encode_direct_chains(content), encode_gate(content.connection_policies)
+            ),
+        )
 
     return graph.derive("filter chains of workloads", world.traffic.direct, chained)
 
@@ -95,9 +110,7 @@ def _connection_routes(
     return tuple(route for route in found if route is not None)
 
 
-def _attempt(
-    owner: ObjectReference, encode: Callable[[], tuple[Chain, ...]]
-) -> tuple[Chain, ...] | Refusal:
+def _attempt(owner: ObjectReference, encode: Callable[[], T]) -> T | Refusal:
     try:
         return encode()
     except EncodeError as error:

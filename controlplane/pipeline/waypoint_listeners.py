@@ -4,6 +4,8 @@ docs/protocol/waypoint-config.md WC-10 to WC-13.
 """
 
 from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.encode.connection_gate import OPEN
+from controlplane.encode.dispatch import Gates
 from controlplane.encode.listener import (
     encode_connect_originate,
     encode_connect_terminate,
@@ -57,8 +59,12 @@ def build_waypoint_listeners(
         if direct_ones is None or isinstance(direct_ones, Refusal):
             direct = None
         else:
-            chains += direct_ones
+            chains += direct_ones.chains
         services = [value.service for value in served]
+        gates = Gates(
+            {value.service.hostname: value.gate for value in served},
+            OPEN if direct_ones is None or isinstance(direct_ones, Refusal) else direct_ones.gate,
+        )
         owner = gateway_of(waypoint)
         log = world.access_logs.of(fetch)
         return {
@@ -66,7 +72,7 @@ def build_waypoint_listeners(
                 owner, lambda: encode_connect_terminate(frame, log)
             ),
             WaypointResource(waypoint, MAIN_INTERNAL): attempt(
-                owner, lambda: encode_main_internal(services, chains, direct)
+                owner, lambda: encode_main_internal(services, chains, direct, gates, log)
             ),
             WaypointResource(waypoint, CONNECT_ORIGINATE): encode_connect_originate(log),
         }

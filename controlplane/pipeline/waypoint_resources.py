@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from controlplane.encode.connection_gate import Gate
 from controlplane.encode.filter_chain import Chain
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.waypoint_traffic import ServedService
@@ -21,6 +22,14 @@ class Chained(NamedTuple):
 
     service: ServedService
     chains: tuple[Chain, ...]
+    gate: Gate
+
+
+class DirectChained(NamedTuple):
+    """The filter chains of workloads reached by address."""
+
+    chains: tuple[Chain, ...]
+    gate: Gate
 
 
 Resources = Mapping[WaypointResource, Sent]

@@ -53,7 +53,8 @@ _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 def a_web_policy(name: str, *rules: Any, **fields: Any) -> AuthorizationPolicy:
     """A policy on ``web``."""
-    return an_authorization_policy(name, "app", rules=rules, target_references=(WEB,), **fields)
+    fields = {"target_references": (WEB,)} | fields
+    return an_authorization_policy(name, "app", rules=rules, **fields)
 
 
 def providers(**fields: Any) -> MeshConfig:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from controlplane.dataflow import Graph, Input
+from controlplane.encode.connection_gate import OPEN
+from controlplane.encode.dispatch import Gates
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
@@ -93,3 +95,8 @@ def some_endpoints(
         port=port,
         endpoints=endpoints,
     )
+
+
+def open_gates(*services: ServedService) -> Gates:
+    """Everybody is let through to the bytes of ``services``."""
+    return Gates({service.hostname: OPEN for service in services})

@@ -19,6 +19,7 @@ from tests.support.waypoint_traffic import (
     WAYPOINT,
     a_frame,
     a_served_service,
+    open_gates,
 )
 
 IDENTITY_LIKE = {
@@ -50,7 +51,7 @@ def main_internal(
 ) -> dict[str, Any]:
     chains = [chain for service in services for chain in encode_service_chains(service, OPEN_CHAIN)]
     chains += encode_direct_chains(OPEN_CHAIN) if direct else ()
-    return envoy_json(encode_main_internal(services, chains, direct))
+    return envoy_json(encode_main_internal(services, chains, direct, open_gates(*services)))
 
 
 @pytest.mark.proves("WC-14")
@@ -230,4 +231,4 @@ def test_a_hostname_that_is_no_unicode_is_refused() -> None:
     with pytest.raises(EncodeError):
         encode_service_chains(odd, OPEN_CHAIN)
     with pytest.raises(EncodeError):
-        encode_main_internal([odd], (), None)
+        encode_main_internal([odd], (), None, open_gates(odd))
