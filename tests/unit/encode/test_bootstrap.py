@@ -58,7 +58,10 @@ def test_discovery_is_one_delta_stream_over_tls() -> None:
     document = document_of()
     source = document["dynamic_resources"]["ads_config"]
     assert source["api_type"] == "DELTA_GRPC"
-    assert source["grpc_services"][0]["envoy_grpc"]["cluster_name"] == "xds-grpc"
+    service = source["grpc_services"][0]["envoy_grpc"]
+    assert service["cluster_name"] == "xds-grpc"
+    waits = {"base_interval": "0.5s", "max_interval": "5s"}
+    assert service["retry_policy"] == {"retry_back_off": waits}
     cluster = discovery_cluster(document)
     address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
     assert address["socket_address"] == {"address": "istiod.istio-system.svc", "port_value": 15012}
