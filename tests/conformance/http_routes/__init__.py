@@ -1,0 +1,1 @@
+"""Manifests and the routes that waypoints apply because of them."""
