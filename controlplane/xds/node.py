@@ -17,7 +17,8 @@ class Node:
     """A client as it describes itself (docs/protocol/discovery.md XDS-2).
 
     ``name`` is the Kubernetes node it runs on, ``pod`` its pod, ``cluster`` the id of its cluster;
-    "" when it does not say. ``service_account`` is "" unless sent.
+    "" when it does not say. ``service_account`` is "" unless sent. ``version`` is that of Istio,
+    or ``envoy-`` and that of a stock Envoy.
     """
 
     id: str
@@ -72,7 +73,7 @@ def read_node(node: Any) -> Node:
         namespace=namespace,
         name=_text(fields, "NODE_NAME"),
         service_account=_text(fields, "SERVICE_ACCOUNT"),
-        version=_text(fields, "ISTIO_VERSION"),
+        version=_text(fields, "ISTIO_VERSION") or _envoy_version(node),
         pod=name.removesuffix(f".{namespace}"),
         cluster=_text(fields, "CLUSTER_ID"),
     )
@@ -81,6 +82,14 @@ def read_node(node: Any) -> Node:
 def _text(fields: Any, key: str) -> str:
     """Return a metadata value; "" when it is missing or not a string."""
     return str(fields[key].string_value) if key in fields else ""
+
+
+def _envoy_version(node: Any) -> str:
+    """Return the version that a stock Envoy tells of itself; "" for every other client."""
+    if node.user_agent_name != "envoy":
+        return ""
+    told = node.user_agent_build_version.version
+    return f"envoy-{told.major_number}.{told.minor_number}.{told.patch}"
 
 
 def _is_address(text: str) -> bool:

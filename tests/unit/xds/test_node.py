@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from envoy.config.core.v3 import base_pb2
 
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.node import read_node
@@ -45,3 +46,14 @@ def test_errors_quote_little_of_what_was_sent() -> None:
     with pytest.raises(MalformedRequestError) as raised:
         read_node(node)
     assert len(str(raised.value)) < 100
+
+
+def test_a_stock_envoy_tells_its_version() -> None:
+    message = base_pb2.Node(id="waypoint~10.0.0.1~way-1.shop~shop.svc.cluster.local")
+    message.user_agent_name = "envoy"
+    message.user_agent_build_version.version.major_number = 1
+    message.user_agent_build_version.version.minor_number = 40
+    assert read_node(message).version == "envoy-1.40.0"
+    assert not read_node(message).knows_dry_run
+    message.user_agent_name = "another"
+    assert read_node(message).version == ""
