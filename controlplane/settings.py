@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     allows_waypoints_implicitly: bool = Field(
         default=False,
         validation_alias=_known_as("PILOT_AUTO_ALLOW_WAYPOINT_POLICY"),
-        description="Allow each waypoint to reach the workloads behind it.",
+        description="Let nobody but its waypoint reach a workload, unless the Gateway decides it.",
     )
     sends_dry_run_policies: bool = Field(
         default=False,

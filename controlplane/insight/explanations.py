@@ -26,6 +26,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "manifest.too-many-documents": Explanation("IL0106", "Split the file."),
     "manifest.too-many-values": Explanation("IL0107", "Split the document."),
     "manifest.too-many-anchors": Explanation("IL0108", "Write repeated parts out."),
+    "manifest.unsupported-kind": Explanation(
+        "IL0109", "Do without it: access logs are said in the mesh configuration, routes by routes."
+    ),
     # Where it comes from.
     "files.missing": Explanation("IL0201", "Make the folder or file, or name another."),
     "files.unreadable-folder": Explanation("IL0202", "Let the control plane read the folder."),

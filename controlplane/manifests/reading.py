@@ -47,6 +47,16 @@ __all__ = [
 
 MESH_CONFIG_FILES: Final = frozenset({"meshconfig.yaml", "meshconfig.yml", "meshconfig.json"})
 _DEFAULT_LIMITS: Final = Limits()
+_EXPECTED_OF_PROXIES: Final = frozenset(
+    {
+        "EnvoyFilter.networking.istio.io",
+        "ProxyConfig.networking.istio.io",
+        "Sidecar.networking.istio.io",
+        "Telemetry.telemetry.istio.io",
+        "TrafficExtension.extensions.istio.io",
+        "WasmPlugin.extensions.istio.io",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +91,17 @@ class Reading:
 
 
 def unknown_kind_note(kind: str) -> Problem:
-    """Return the one note about objects of a kind nobody reads."""
+    """Return the one note about objects of a kind nobody reads.
+
+    It is a warning where somebody would expect proxies to do what they say (MF-29).
+    """
+    if kind in _EXPECTED_OF_PROXIES:
+        return Problem(
+            severity=Severity.WARNING,
+            code="manifest.unsupported-kind",
+            message=f"objects of kind {kind} are not read: nothing that they say is in force, "
+            "at waypoints neither",
+        )
     return Problem(
         severity=Severity.INFO,
         code="manifest.unknown-kind",

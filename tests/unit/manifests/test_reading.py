@@ -166,6 +166,31 @@ def test_unknown_kinds_are_skipped_and_named_once() -> None:
     assert (note.severity, note.code) == (Severity.INFO, "manifest.unknown-kind")
 
 
+@pytest.mark.proves("MF-29")
+@pytest.mark.refutes("MF-29")
+@pytest.mark.parametrize(
+    ("kind", "group", "severity"),
+    [
+        ("EnvoyFilter", "networking.istio.io", Severity.WARNING),
+        ("ProxyConfig", "networking.istio.io", Severity.WARNING),
+        ("Sidecar", "networking.istio.io", Severity.WARNING),
+        ("Telemetry", "telemetry.istio.io", Severity.WARNING),
+        ("TrafficExtension", "extensions.istio.io", Severity.WARNING),
+        ("WasmPlugin", "extensions.istio.io", Severity.WARNING),
+        ("Telemetry", "example.com", Severity.INFO),
+        ("Gateway", "networking.istio.io", Severity.INFO),
+    ],
+)
+def test_what_somebody_would_expect_of_proxies_is_a_warning(
+    kind: str, group: str, severity: Severity
+) -> None:
+    reading = read_documents(f"apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: a}}\n")
+    (skipped,) = reading.skipped
+    note = unknown_kind_note(skipped)
+    assert note.severity is severity
+    assert f"{kind}.{group}" in note.message
+
+
 @pytest.mark.refutes("MF-4")
 @pytest.mark.parametrize(
     ("version", "kind", "field"),
