@@ -141,7 +141,7 @@ def _by_address(
         entry = message.range_matchers.add(
             ranges=[_cidr(AddressRange(each, len(each) * 8)) for each in addresses]
         )
-        bytes_chain = _to_gated_chain(direct_name(Layer.TCP), gates.direct)
+        bytes_chain = to_gated_chain(direct_name(Layer.TCP), gates.direct)
         entry.on_match.CopyFrom(_sniffed(direct_name(Layer.HTTP), bytes_chain))
         entries.append(encoded(message))
     matcher = matcher_pb2.Matcher(
@@ -228,11 +228,11 @@ def _to_service(target: Target) -> Any:
     http, tcp = (service_name(number, layer, target.hostname) for layer in (Layer.HTTP, Layer.TCP))
     if Layer.TCP not in layers:
         return _to_chain(http)
-    bytes_chain = _to_gated_chain(tcp, target.gate)
+    bytes_chain = to_gated_chain(tcp, target.gate)
     return _sniffed(http, bytes_chain) if Layer.HTTP in layers else bytes_chain
 
 
-def _to_gated_chain(name: str, gate: Gate) -> Any:
+def to_gated_chain(name: str, gate: Gate) -> Any:
     """Return what leads to a chain of bytes those who are let through.
 
     All others are led somewhere too: where nothing matches, less specific addresses are tried.

@@ -137,9 +137,12 @@ async def test_a_real_envoy_decides_as_we_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.proves("HP-16", "HP-21")
-@pytest.mark.refutes("HP-16", "HP-21")
+@pytest.mark.refutes("HP-16", "HP-21", "HP-24")
 @pytest.mark.timeout(60)
-async def test_a_real_envoy_decides_about_connections_as_we_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_gated", [False, True], ids=["by filters", "by the choice of chains"])
+async def test_a_real_envoy_decides_about_connections_as_we_do(
+    tmp_path: Path, is_gated: bool
+) -> None:
     random = Random(SEED)
     places, asked = [], []
     cases = _cases(random)
@@ -158,7 +161,7 @@ async def test_a_real_envoy_decides_about_connections_as_we_do(tmp_path: Path) -
                     server_name=ends.server_name,
                 )
                 asked.append((len(places), request, decide(request, weaker).is_allowed))
-            places.append(Place(policies=policies, identity=identity))
+            places.append(Place(policies=policies, identity=identity, is_gated=is_gated))
     requests = [(place, request) for place, request, _ in asked]
     answered = await let_through(places, requests, tmp_path)
     expected = [is_allowed for _, _, is_allowed in asked]
@@ -181,6 +184,7 @@ async def test_whatever_is_written_envoy_accepts_what_is_made_of_it(tmp_path: Pa
     cases = [[policy] for policy in policies]
     assert await validate(policy_bootstrap(cases, tmp_path)) is None
     places = [Place(policies=case, identity=IDENTITIES[0]) for case in cases]
+    places += [replace(place, is_gated=True) for place in places]
     assert await validate(connection_bootstrap(places)) is None
     (fault,) = [HttpRule(0, operations=((Criterion(Attribute.PATH, (PathTemplate("/{a"),)),),))]
     broken = replace(policies[0], rules=(fault,))

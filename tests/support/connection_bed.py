@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
+from xds.type.matcher.v3 import matcher_pb2
 
 from controlplane.encode.bootstrap import LAYERED_RUNTIME
+from controlplane.encode.connection_gate import encode_gate
+from controlplane.encode.dispatch import to_gated_chain
 from controlplane.encode.rbac import encode_network_policies
 from controlplane.encode.typed import packed
 from controlplane.encode.waypoint_names import PEER_PRINCIPAL, SOURCE_ADDRESS
@@ -23,10 +26,14 @@ from tests.support.policy_bed import EXTENSIONS, a_state, listener_filter
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A listener: its policies, and who all of its clients are."""
+    """A listener: its policies, and who all of its clients are.
+
+    They are enforced by filters, or, where ``is_gated``, by the choice of the chain.
+    """
 
     policies: Sequence[HttpPolicy]
     identity: str
+    is_gated: bool = False
 
 
 async def let_through(
@@ -85,12 +92,15 @@ def _hello(server_name: str) -> bytes:
 
 
 def _listener(number: int, place: Place) -> dict[str, Any]:
+    states = [
+        a_state(PEER_PRINCIPAL, place.identity, "envoy.hashable_string"),
+        a_state(SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "envoy.network.ip"),
+    ]
+    if place.is_gated:
+        return _gated(number, place, states)
     state = {
         "@type": f"{EXTENSIONS}filters.network.set_filter_state.v3.Config",
-        "on_new_connection": [
-            a_state(PEER_PRINCIPAL, place.identity, "envoy.hashable_string"),
-            a_state(SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "envoy.network.ip"),
-        ],
+        "on_new_connection": states,
     }
     policies = [
         {
@@ -101,21 +111,41 @@ def _listener(number: int, place: Place) -> dict[str, Any]:
         }
         for name, body in encode_network_policies(place.policies)
     ]
-    echo = {"@type": f"{EXTENSIONS}filters.network.echo.v3.Echo"}
+    filters = [{"name": "state", "typed_config": state}, *policies, _ECHO]
+    return {
+        "name": str(number),
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "listener_filters": _INSPECTORS,
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+def _gated(number: int, place: Place, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a listener whose only filter answers, for those who are led to it."""
+    known = {"@type": f"{EXTENSIONS}filters.listener.set_filter_state.v3.Config"}
+    matcher = matcher_pb2.Matcher(on_no_match=to_gated_chain("echo", encode_gate(place.policies)))
     return {
         "name": str(number),
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "listener_filters": [
-            listener_filter("proxy_protocol", "ProxyProtocol"),
-            listener_filter("tls_inspector", "TlsInspector"),
-        ],
-        "filter_chains": [
+            *_INSPECTORS,
             {
-                "filters": [
-                    {"name": "state", "typed_config": state},
-                    *policies,
-                    {"name": "echo", "typed_config": echo},
-                ]
-            }
+                "name": "envoy.filters.listener.set_filter_state",
+                "typed_config": known | {"on_accept": states},
+            },
         ],
+        "filter_chain_matcher": json_format.MessageToDict(
+            matcher, preserving_proto_field_name=True
+        ),
+        "filter_chains": [{"name": "echo", "filters": [_ECHO]}],
     }
+
+
+_ECHO = {
+    "name": "echo",
+    "typed_config": {"@type": f"{EXTENSIONS}filters.network.echo.v3.Echo"},
+}
+_INSPECTORS = [
+    listener_filter("proxy_protocol", "ProxyProtocol"),
+    listener_filter("tls_inspector", "TlsInspector"),
+]
