@@ -15,7 +15,7 @@ from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership, revision_filter
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.route_backends import RefusedBackend, RouteBackends
-from controlplane.mesh.route_order import ordered_routes
+from controlplane.mesh.route_order import RankedRoute, ordered_routes
 from controlplane.mesh.route_parents import (
     RESOLVED_REFERENCES,
     JudgedParent,
@@ -161,7 +161,7 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
 
 def _routes(
     fetch: Fetch, backends: RouteBackends, service: ServedService, route: JudgedRoute
-) -> Iterator[HttpRoute]:
+) -> Iterator[RankedRoute]:
     """Yield the routes of one route object at one service, in the order they are written."""
     namespace = route.reference.namespace
     is_producer = namespace in (service.service.namespace, service.waypoint.namespace)
@@ -175,8 +175,8 @@ def _routes(
             ),
             mirrors=tuple(_mirrors(fetch, backends, service.waypoint, namespace, rule.mirrors)),
         )
-        for match in rule.matches:
-            yield replace(made, match=match)
+        for match, rank in zip(rule.matches, rule.ranks, strict=True):
+            yield RankedRoute(rank, replace(made, match=match))
 
 
 def _backend(

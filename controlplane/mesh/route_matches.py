@@ -5,7 +5,7 @@ answers all of them 500. docs/protocol/http-routes.md HR-10 to HR-15.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from controlplane.manifests.http_route import GrpcMethod, RouteMatch, TypedValue
@@ -54,6 +54,36 @@ def judge_match(written: RouteMatch) -> JudgedMatch:
     query = _named("queryParams", written.query, faults)
     match = RequestMatch(path=path, method=method, headers=headers, query=query)
     return JudgedMatch(match, tuple(faults))
+
+
+def claimed_match(written: RouteMatch) -> RequestMatch:
+    """Return the conditions of ``written`` with those that cannot be compared.
+
+    By these a match is ranked: one that lost a condition is tried where it would have been.
+    """
+    path = None if written.path is None else _claimed_path(written.path)
+    if written.grpc is not None:
+        call = written.grpc
+        make = _exact_call if call.type == _EXACT else _call
+        path = make(call.service, call.method) if call.service or call.method else None
+    return RequestMatch(
+        path=path,
+        method=written.method,
+        headers=_claimed({_header_name(each.name): each for each in written.headers}),
+        query=_claimed({each.name: each for each in written.query}),
+    )
+
+
+def _claimed_path(written: TypedValue) -> PathMatch | None:
+    if (written.type, written.value) == (PathKind.PREFIX, "/"):
+        return None
+    is_known = written.type in tuple(PathKind)
+    kind = PathKind(written.type) if is_known else PathKind.REGULAR_EXPRESSION
+    return PathMatch(kind, written.value)
+
+
+def _claimed(by_name: Mapping[str, TypedValue]) -> tuple[NamedMatch, ...]:
+    return tuple(NamedMatch(name, each.value) for name, each in by_name.items())
 
 
 def _path(written: TypedValue | None, faults: list[Fault]) -> PathMatch | None:

@@ -5,7 +5,7 @@ docs/protocol/http-routes.md HR-5.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from controlplane.model.http_route import HttpRoute, PathKind, PathMatch, RequestMatch
 
@@ -13,23 +13,28 @@ _RANKS: Final = {PathKind.EXACT: 0, PathKind.PREFIX: 1, PathKind.REGULAR_EXPRESS
 _ANY_PATH: Final = PathMatch(PathKind.PREFIX, "/")
 _ANYTHING: Final = RequestMatch()
 
-Precedence = tuple[bool, str, bool, int, int, bool, int, int]
+
+class RankedRoute(NamedTuple):
+    """A route, and the match by which it has its place: its own unless that lost a condition."""
+
+    rank: RequestMatch
+    route: HttpRoute
 
 
-def ordered_routes(routes: Iterable[HttpRoute]) -> tuple[HttpRoute, ...]:
+def ordered_routes(routes: Iterable[RankedRoute]) -> tuple[HttpRoute, ...]:
     """Return ``routes``, which are sorted by age, by precedence.
 
     Those of consumers come before those of the producer: they are for fewer clients.
     """
-    return tuple(sorted(routes, key=_precedence))
+    return tuple(each.route for each in sorted(routes, key=_precedence))
 
 
-def _precedence(route: HttpRoute) -> Precedence:
-    match = route.match
+def _precedence(each: RankedRoute) -> tuple[bool, str, bool, int, int, bool, int, int]:
+    match = each.rank
     path = match.path or _ANY_PATH
     return (
-        not route.consumer,
-        route.consumer,
+        not each.route.consumer,
+        each.route.consumer,
         match == _ANYTHING,
         _RANKS[path.kind],
         -len(path.value),

@@ -25,7 +25,7 @@ from controlplane.mesh.route_filters import (
     judge_backend_filters,
     judge_filters,
 )
-from controlplane.mesh.route_matches import Fault, judge_match
+from controlplane.mesh.route_matches import Fault, claimed_match, judge_match
 from controlplane.mesh.route_values import is_plain, is_token
 from controlplane.model.http_route import (
     HeaderChanges,
@@ -84,11 +84,13 @@ class WantedMirror(NamedTuple):
 class JudgedRule:
     """One rule: ``template`` is what its routes have in common, one for each of ``matches``.
 
-    Without backends, mirrors and a redirect it answers 500.
+    ``ranks`` are the matches with the conditions that cannot be compared: they are tried in that
+    order. Without backends, mirrors and a redirect it answers 500.
     """
 
     template: HttpRoute
     matches: tuple[RequestMatch, ...]
+    ranks: tuple[RequestMatch, ...]
     backends: tuple[WantedBackend, ...] = ()
     mirrors: tuple[WantedMirror, ...] = ()
 
@@ -133,7 +135,8 @@ def backend_reference(target: BackendTarget) -> BackendReference:
 
 def _rule(manifest: Route, index: int, rule: RouteRule, told: list[RouteFault]) -> JudgedRule:
     place = f"spec.rules[{index}]"
-    judged = [judge_match(match) for match in rule.matches or (RouteMatch(),)]
+    written = rule.matches or (RouteMatch(),)
+    judged = [judge_match(match) for match in written]
     has_prefixes = all(
         match.path is None or match.path.kind is PathKind.PREFIX for match, _ in judged
     )
@@ -152,9 +155,10 @@ def _rule(manifest: Route, index: int, rule: RouteRule, told: list[RouteFault]) 
         name=rule.name if rule.name and is_plain(rule.name) else _name(manifest, index),
         owner=manifest.reference,
     )
-    matches = tuple(dict.fromkeys(match for match, _ in judged))
+    pairs = zip((match for match, _ in judged), map(claimed_match, written), strict=True)
+    matches, ranks = zip(*dict.fromkeys(pairs), strict=True)
     if not all(fault.is_served for fault in faults):
-        return JudgedRule(template=template, matches=matches)
+        return JudgedRule(template=template, matches=matches, ranks=ranks)
     changes = filters.changes
     return JudgedRule(
         template=replace(
@@ -170,6 +174,7 @@ def _rule(manifest: Route, index: int, rule: RouteRule, told: list[RouteFault]) 
             persistence=persistence,
         ),
         matches=matches,
+        ranks=ranks,
         backends=tuple(_backends(rule, place, told)),
         mirrors=_mirrors(changes, place),
     )

@@ -33,6 +33,7 @@ from tests.support.routes import (
 )
 from tests.support.waypoint_meshes import SHARED
 
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 SERVED = "- backendRefs: [{name: web, port: 80}]"
 OTHER = "other.far.svc.cluster.local"
 
@@ -426,3 +427,18 @@ def test_a_route_that_goes_restores_the_default() -> None:
     mesh.apply([], [("HTTPRoute", Name("shop", "route"))])
     assert routes_of(mesh) == ()
     assert mesh.world.http_routes.parents.items() == []
+
+
+@pytest.mark.proves("HR-14")
+def test_what_cannot_be_compared_is_answered_before_what_is_for_everything() -> None:
+    mesh = a_routed_mesh(
+        a_route("[{name: all, backendRefs: [{name: web, port: 80}]}]", "old", created=OLD),
+        a_route(
+            "[{name: bad, matches: [{path: {type: RegularExpression, value: (}}], "
+            "backendRefs: [{name: web, port: 80}]}]",
+            created=NEW,
+        ),
+    )
+    bad, everything = routes_of(mesh)
+    assert (bad.name, bad.match, bad.backends) == ("bad", RequestMatch(), ())
+    assert everything.name == "all"

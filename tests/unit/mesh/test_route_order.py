@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from controlplane.mesh.route_order import ordered_routes
+from controlplane.mesh.route_order import RankedRoute, ordered_routes
 from controlplane.model.http_route import HttpRoute, NamedMatch, PathKind, PathMatch, RequestMatch
 from controlplane.model.names import ObjectReference
 
@@ -15,6 +15,10 @@ TWO = NamedMatch("b", "2")
 
 def _route(match: RequestMatch, consumer: str = "") -> HttpRoute:
     return HttpRoute(name="r", owner=OWNER, match=match, consumer=consumer)
+
+
+def _ranked(route: HttpRoute) -> RankedRoute:
+    return RankedRoute(route.match, route)
 
 
 def _path(kind: PathKind, value: str, **rest: object) -> RequestMatch:
@@ -44,7 +48,7 @@ ORDERED = [
 @pytest.mark.proves("HR-5")
 @pytest.mark.parametrize(("first", "second"), list(pairwise(ORDERED)))
 def test_precedence(first: HttpRoute, second: HttpRoute) -> None:
-    assert ordered_routes([second, first]) == (first, second)
+    assert ordered_routes([_ranked(second), _ranked(first)]) == (first, second)
 
 
 @pytest.mark.refutes("HR-5")
@@ -52,4 +56,4 @@ def test_equals_stay_as_they_came() -> None:
     match = _path(PathKind.PREFIX, "/a", headers=(ONE,))
     other = _path(PathKind.PREFIX, "/b", headers=(TWO,))
     routes = (_route(other), _route(match), _route(other))
-    assert ordered_routes(routes) == routes
+    assert ordered_routes(map(_ranked, routes)) == routes

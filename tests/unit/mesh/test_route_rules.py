@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.mesh.route_rules import SESSION, JudgedRoute, judge_route
 from controlplane.model.http_route import (
+    NamedMatch,
     PathKind,
     PathMatch,
     PersistenceKind,
@@ -103,6 +104,27 @@ def test_a_rule_that_cannot_be_done_does_nothing(rule: str, said: tuple[str, str
     first = route.rules[0]
     assert (first.backends, first.mirrors, first.template.redirect) == ((), (), None)
     assert first.matches == (RequestMatch(),)
+
+
+@pytest.mark.proves("HR-14")
+@pytest.mark.parametrize(
+    ("match", "rank"),
+    [
+        (
+            "path: {type: RegularExpression, value: (}",
+            RequestMatch(path=PathMatch(PathKind.REGULAR_EXPRESSION, "(")),
+        ),
+        (
+            "path: {type: Odd, value: /a}",
+            RequestMatch(path=PathMatch(PathKind.REGULAR_EXPRESSION, "/a")),
+        ),
+        ('headers: [{name: X, value: ""}]', RequestMatch(headers=(NamedMatch("x", ""),))),
+        ("method: a b", RequestMatch(method="a b")),
+    ],
+)
+def test_a_match_keeps_its_place_without_its_condition(match: str, rank: RequestMatch) -> None:
+    (rule,) = _judge(f"- matches: [{{{match}}}]").rules
+    assert (rule.matches, rule.ranks) == ((RequestMatch(),), (rank,))
 
 
 @pytest.mark.refutes("HR-4")
