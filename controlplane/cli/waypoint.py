@@ -6,12 +6,13 @@ that control plane to be up.
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import typer
 
 from controlplane.cli.clusters import Context, Kubeconfig, with_cluster
 from controlplane.cli.errors import CommandError
+from controlplane.cli.loading import LoadingGroup, Place
 from controlplane.cli.tables import aligned
 from controlplane.cli.waypoint_cluster import (
     all_waypoints,
@@ -23,7 +24,6 @@ from controlplane.cli.waypoint_cluster import (
     other_waypoint,
     wait_programmed,
 )
-from controlplane.cli.waypoint_envoy import bootstrap, check
 from controlplane.cli.waypoint_gateway import (
     ShownWaypoint,
     list_documents,
@@ -58,8 +58,21 @@ NOT_READY: Final = 3
 
 _AMBIENT: Final = "ambient"
 
+
+class WaypointGroup(LoadingGroup):
+    """The commands about waypoints; what only some of them need is imported with these."""
+
+    places: ClassVar[dict[str, Place]] = {
+        "bootstrap": Place("controlplane.cli.waypoint_envoy", "bootstrap"),
+        "check": Place("controlplane.cli.waypoint_envoy", "check"),
+    }
+
+
 waypoint_commands = typer.Typer(
-    name="waypoint", help="Waypoints: order, look at, check, take away.", no_args_is_help=True
+    name="waypoint",
+    cls=WaypointGroup,
+    help="Waypoints: order, look at, check, take away.",
+    no_args_is_help=True,
 )
 
 
@@ -251,10 +264,6 @@ def delete(
 
     if not with_cluster(_location(kubeconfig, context), act, namespace=namespace):
         raise typer.Exit(1)
-
-
-waypoint_commands.command()(bootstrap)
-waypoint_commands.command()(check)
 
 
 async def _deleted(client: ClusterClient, namespace: str, name: str) -> bool:
