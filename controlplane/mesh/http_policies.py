@@ -7,13 +7,13 @@ RequestAuthentications the same way. docs/protocol/http-policies.md HP-1, HP-2, 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import AuthorizationPolicy
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.mesh.namespaces import Membership
-from controlplane.mesh.policy_targets import TargetingPolicy
+from controlplane.mesh.policy_targets import GROUPS, TargetingPolicy
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.root_namespace import RootNamespace
 from controlplane.mesh.waypoint_gateways import NotWaypoint
@@ -25,15 +25,6 @@ from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint import Waypoint
 from controlplane.model.waypoint_traffic import Layer, ServedService
-
-GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
-
-_GROUPS: Final = {
-    "Service": ("", "core"),
-    "ServiceEntry": ("", "networking.istio.io"),
-    "Gateway": ("", GATEWAY_GROUP),
-    "GatewayClass": ("", GATEWAY_GROUP),
-}
 
 
 class Target(NamedTuple):
@@ -82,7 +73,7 @@ def targets_of(manifest: TargetingPolicy, root_namespace: str) -> tuple[Target, 
     own = manifest.metadata.namespace
     found = []
     for reference in manifest.target_references:
-        is_known = reference.group in _GROUPS.get(reference.kind, ())
+        is_known = reference.group in GROUPS.get(reference.kind, ())
         if not is_known or reference.namespace not in ("", own):
             continue
         if reference.kind != "GatewayClass":

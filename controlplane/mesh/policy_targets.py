@@ -28,6 +28,15 @@ WAYPOINT_MANAGER: Final = "istio-ambient-waypoint-policy"
 MESH_CONTROLLER: Final = "istio.io/mesh-controller"
 
 ACCEPTED: Final = "Accepted"
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
+
+GROUPS: Final = {
+    "Service": ("", "core"),
+    "ServiceEntry": ("", "networking.istio.io"),
+    "Gateway": ("", GATEWAY_GROUP),
+    "GatewayClass": ("", GATEWAY_GROUP),
+}
+"""What can be a target, by kind the groups that may be written."""
 
 TargetingPolicy = AuthorizationPolicy | RequestAuthentication
 """What may name targets, for a waypoint to enforce."""
@@ -63,11 +72,15 @@ class Targets:
     ) -> TargetOutcome:
         """Return whether ``reference`` of ``policy`` is bound, and to what, or why not."""
         key = target_key(policy, reference)
-        match reference.kind:
+        if key.namespace != policy.metadata.namespace:
+            what = f"{reference.kind} {key} is in another namespace"
+            return TargetOutcome(_INVALID, f"{what} than the policy")
+        is_known = reference.group in GROUPS.get(reference.kind, ())
+        match reference.kind if is_known else "":
             case "Gateway":
-                if fetch.one(self.waypoints.ready, key) is None:
-                    return TargetOutcome(_NOT_FOUND, _NOT_BOUND)
-                return TargetOutcome(ACCEPTED, f"bound to {key}")
+                is_bound = fetch.one(self.waypoints.ready, key) is not None
+                bound = TargetOutcome(ACCEPTED, f"bound to {key}")
+                return bound if is_bound else TargetOutcome(_NOT_FOUND, _NOT_BOUND)
             case "Service" | "ServiceEntry":
                 return self._service(fetch, reference.kind, key)
             case "GatewayClass":
@@ -153,5 +166,6 @@ def target_problems(
         for index, (reference, outcome) in enumerate(
             zip(policy.target_references, outcomes, strict=True)
         )
-        if not outcome.is_bound
+        # One in another namespace is told where policies are matched with targets.
+        if not outcome.is_bound and reference.namespace in ("", policy.metadata.namespace)
     )

@@ -66,10 +66,12 @@ def test_a_gateway_is_bound_when_it_is_a_ready_waypoint() -> None:
     assert _outcome(_policy(GATEWAY), a_waypoint("waypoint", "elsewhere")) == unbound
     away = TargetReference("Gateway", "waypoint", namespace="elsewhere")
     assert _outcome(_policy(away), a_waypoint("waypoint", "elsewhere")) == (
-        True,
-        "Accepted",
-        "bound to elsewhere/waypoint",
+        False,
+        "Invalid",
+        "Gateway elsewhere/waypoint is in another namespace than the policy",
     )
+    odd = TargetReference("Gateway", "waypoint", group="example.com")
+    assert _outcome(_policy(odd), a_waypoint()) == (False, "unknown", "not bound")
 
 
 @pytest.mark.proves("ST-5")
