@@ -5,7 +5,6 @@ for a reason that was observed (docs/decisions/0005-sessions-and-streams.md).
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from controlplane.xds.errors import (
 )
 from controlplane.xds.fleet import Fleet
 from controlplane.xds.identity import Access
+from controlplane.xds.lifetime import last_moment
 from controlplane.xds.node import Node
 from controlplane.xds.observer import Observer, SilentObserver
 from controlplane.xds.rate import TokenBucket
@@ -50,9 +50,6 @@ _FIRST_SYNCS_LAST = 10.0
 _END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
 
 _HEADERS_SECONDS = 1.0
-
-# A token that was taken in its last second must not bring its client back at once.
-_SHORTEST_STREAM = 1.0
 
 _log = structlog.get_logger("xds")
 
@@ -177,7 +174,7 @@ class XdsServer:
             keeper=self._keeper(session, Holder(caller=caller, peer=transport.peer)),
         )
         self._last_opened = self._clock.monotonic()
-        self._streams[stream] = self._last_moment(caller)
+        self._streams[stream] = last_moment(caller, self._clock, age=self._settings.connection_age)
         self.fleet.add(session)
         ending = "the connection was lost"
         try:
@@ -247,16 +244,6 @@ class XdsServer:
             wake=stream.wake,
             clock=self._clock,
         )
-
-    def _last_moment(self, caller: Caller | None) -> tuple[float, str]:
-        """Return when a stream has to end, and why: of age, or with the token that opened it."""
-        now = self._clock.monotonic()
-        spread = random.uniform(1, 4 / 3)  # noqa: S311 - spreads reconnects, no secret
-        aged = now + self._settings.connection_age * spread, "connection age reached"
-        if caller is None or caller.expires_at is None:
-            return aged
-        left = max(caller.expires_at - self._clock.now().timestamp(), _SHORTEST_STREAM)
-        return min(aged, (now + left, "the token it was opened with expired"))
 
     def _committed(self, _: int) -> None:
         for stream in self._streams:
