@@ -53,8 +53,8 @@ class AddressRange(NamedTuple):
 class WaypointFrame:
     """What the configuration of a waypoint has whatever it serves.
 
-    ``trust_domain`` is whose certificates it accepts, besides those of its aliases. Its pods have addresses of the families,
-    and listen on all of them unless ``listen_addresses`` says on which.
+    ``trust_domain`` is whose certificates it accepts, besides those of its aliases. Its pods have
+    addresses of the families, and listen on all of them unless ``listen_addresses`` says on which.
     """
 
     waypoint: Name
