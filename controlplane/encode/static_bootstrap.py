@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.encode.bootstrap import LAYERED_RUNTIME
+from controlplane.encode.http_route_action import NOWHERE
 
 Document = Mapping[str, Any]
 
@@ -95,7 +96,10 @@ class _Inlining:
         rds = document.get("rds")
         if rds is not None and rds["route_config_name"] in self._routes:
             del document["rds"]
-            document["route_config"] = self._routes[rds["route_config_name"]]
+            routes = self._routes[rds["route_config_name"]]
+            # A cluster that is missing on purpose is no fault; any other is.
+            checks = {"validate_clusters": False} if _leads_nowhere(routes) else {}
+            document["route_config"] = {**routes, **checks}
         if "tls_certificate_sds_secret_configs" in document:
             del document["tls_certificate_sds_secret_configs"]
             certificate = {
@@ -109,6 +113,16 @@ class _Inlining:
                 **combined["default_validation_context"],
                 "trusted_ca": {"inline_string": self._secrets.roots},
             }
+
+
+def _leads_nowhere(routes: Document) -> bool:
+    """Return whether some share of the requests is for a backend that cannot be."""
+    return any(
+        entry["name"] == NOWHERE
+        for host in routes.get("virtual_hosts", ())
+        for route in host.get("routes", ())
+        for entry in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ())
+    )
 
 
 def _bare(document: Document) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Routes of objects on their way to waypoints, and what an edit of one costs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.builders import (
     a_waypoint,
     an_authorization_policy,
 )
+from tests.support.envoy_validation import some_secrets, validate
 from tests.support.routes import USE, WEB, a_route
 from tests.support.waypoint_snapshots import Waypoints
 
@@ -85,6 +87,21 @@ def test_a_policy_comes_with_routes_and_routes_with_a_policy() -> None:
     (host,) = waypoints.documents(ROUTE_TYPE)[WEB_80]["virtual_hosts"]
     assert "rbac-allow" in host["typed_per_filter_config"]
     assert len(host["routes"]) == 2
+
+
+@pytest.mark.proves("EH-11", "WC-39")
+@pytest.mark.refutes("WC-39")
+def test_a_backend_that_cannot_be_is_no_fault_of_the_configuration(tmp_path: Path) -> None:
+    waypoints = the_mesh()
+    rules = "[{backendRefs: [{name: web, port: 80}, {name: gone, port: 80}]}]"
+    parents = [{"kind": "Service", "group": "", "name": "web", "port": 80}]
+    waypoints.apply(a_route(rules, parents=parents))
+    static = waypoints.static(some_secrets())
+    assert validate([static], tmp_path) is None
+    missing = [each for each in static["clusters"] if each["name"] != WEB_81]
+    fault = validate([{**static, "clusters": missing}], tmp_path)
+    assert fault is not None
+    assert "unknown cluster" in fault
 
 
 @pytest.mark.proves("EH-8")
