@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 from aiohttp import web
 from cryptography import x509
@@ -43,7 +44,7 @@ from tests.support.builders import (
     a_waypoint,
     some_metadata,
 )
-from tests.support.envoy_bed import some_applications
+from tests.support.envoy_bed import GRPC_METHOD, some_applications
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import held
 from tests.support.waypoint_snapshots import Waypoints
@@ -68,15 +69,19 @@ class Authority:
 
     def server(self, hostname: str, directory: Path) -> ssl.SSLContext:
         """Return what shows a certificate for ``hostname``."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(hostname)])
-        leaf = self._signed(x509.Name([]), key, names)
         file = directory / f"{hostname}.pem"
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        file.write_bytes(private + leaf.public_bytes(Encoding.PEM))
+        file.write_bytes(b"".join(self.pair(hostname)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
+
+    def pair(self, hostname: str) -> tuple[bytes, bytes]:
+        """Return a certificate for ``hostname`` and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(hostname)])
+        leaf = self._signed(x509.Name([]), key, names)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return leaf.public_bytes(Encoding.PEM), private
 
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
@@ -108,6 +113,7 @@ def mesh(*more: Manifest) -> WaypointResources:
             selector={"app": "backend"},
             ports=[
                 a_service_port(80, name="http", target_port=8443),
+                a_service_port(7070, name="grpc", target_port=7443),
                 a_service_port(9000, name="tcp", target_port=FIRST),
             ],
         ),
@@ -141,12 +147,18 @@ def mesh(*more: Manifest) -> WaypointResources:
 
 @asynccontextmanager
 async def a_client(
-    resources: WaypointResources, directory: Path, server: ssl.SSLContext | None = None
+    resources: WaypointResources,
+    directory: Path,
+    server: ssl.SSLContext | None = None,
+    *,
+    calls: int = 0,
 ) -> AsyncIterator[tuple[HboneClient, Terminator]]:
     """Run the waypoint in front of a pod whose port 8443 shows what ``server`` says."""
     async with AsyncExitStack() as stack:
         applications = await stack.enter_async_context(some_applications())
         leads_to: dict[str, Any] = {f"{POD}:{port}": applications.tcp for port in (FIRST, SECOND)}
+        if calls:
+            leads_to[f"{POD}:7443"] = ("127.0.0.1", calls)
         if server is not None:
             leads_to[f"{POD}:8443"] = await stack.enter_async_context(over_tls(server))
         terminator = await stack.enter_async_context(
@@ -312,3 +324,40 @@ async def test_pods_in_and_out_of_the_mesh_share_a_service(tmp_path: Path) -> No
     assert found[FIRST] >= 3
     assert len(seen) >= 3
     assert set(seen) == {b"hello"}
+
+
+@pytest.mark.proves("BT-10")
+async def test_calls_over_grpc_are_spoken_over_tls_too(tmp_path: Path) -> None:
+    authority = Authority()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Echo(),))
+    chain, key = authority.pair(SECURE)
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))
+    await server.start()
+    policy = BackendTLSPolicy(
+        metadata=some_metadata("calls", "app"),
+        targets=(PolicyTarget("", "Service", "backend", "grpc"),),
+        hostname=SECURE,
+        authorities=(AuthorityReference("", "ConfigMap", "roots"),),
+    )
+    try:
+        async with (
+            a_client(mesh(roots(authority.pem), policy), tmp_path, calls=port) as (client, _),
+            client.forwarded(f"{VIP}:7070") as way,
+            grpc.aio.insecure_channel(
+                f"{way.host}:{way.port}", options=[("grpc.enable_http_proxy", 0)]
+            ) as channel,
+        ):
+            assert await channel.unary_unary(GRPC_METHOD)(b"said", timeout=5) == b"said"
+    finally:
+        await server.stop(grace=None)
+
+
+class Echo(grpc.GenericRpcHandler):
+    """Answers what it is told."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        async def same(request: bytes, context: object) -> bytes:
+            return request
+
+        return grpc.unary_unary_rpc_method_handler(same)
