@@ -1,10 +1,10 @@
 """A waypoint with routes between real parties: a real Envoy, and backends that say who they are.
 
 The mesh: service ``web`` has the routes; ``v1``, ``v2``, ``two`` (two pods), ``down`` (none) and
-``broken`` (a pod outside the mesh where nobody listens) are where they lead. Every application
-answers with what it got; a query may ask it to wait (``sleep``), to fail the first times (``fail``
-for an ``id``), or to answer in pieces (``pieces``). A path that ends in ``/socket`` is a WebSocket
-that says everything back.
+``broken`` and ``refused`` (pods outside and inside the mesh where nobody listens) are where they
+lead. Every application answers with what it got; a query may ask it to wait (``sleep``), to fail
+the first times (``fail`` for an ``id``), or to answer in pieces (``pieces``). A path that ends in
+``/socket`` is a WebSocket that says everything back.
 """
 
 import asyncio
@@ -66,6 +66,7 @@ _SERVICES = {
     "two": ("10.96.0.13", 8083, "any"),
     "down": ("10.96.0.14", 8084, "none"),
     "broken": ("10.96.0.15", 8085, "outside"),
+    "refused": ("10.96.0.16", 8086, "one"),
 }
 _CALLED_AT = 7071
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -188,7 +189,7 @@ async def a_route_bed(
     async with AsyncExitStack() as stack:
         leads_to = {}
         for name, (_, port, pods) in _SERVICES.items():
-            if name == "broken":
+            if name in ("broken", "refused"):
                 continue
             for number, pod in enumerate(PODS if pods == "any" else PODS[:1]):
                 backend = f"{name}{number}" if pods == "any" else name

@@ -51,6 +51,7 @@ async def test_requests_are_tried_again(tmp_path: Path) -> None:
         a_route("/never", to("v1"), retry=Retry(attempts=0, codes=(503,))),
         a_route("/usual", to("v1")),
         a_route("/broken", to("broken"), retry=Retry(attempts=2, backoff=QUICK)),
+        a_route("/refused", to("refused"), retry=Retry(attempts=2, backoff=QUICK)),
         a_route("/broken-once", to("broken"), retry=Retry(attempts=0)),
     )
     async with a_route_bed(routes, tmp_path) as bed, bed.http() as http:
@@ -72,6 +73,11 @@ async def test_requests_are_tried_again(tmp_path: Path) -> None:
         assert (await http.get("/broken")).status_code == 503
         after = (await bed.envoy.stats("upstream_rq_retry$"))[counter]
         assert (before, after) == (0, 2)
+        # To Envoy a tunnel is a connection as soon as it is asked for: it may have carried much.
+        assert (await http.get("/refused")).status_code == 503
+        assert (await bed.envoy.stats("upstream_rq_retry$"))[
+            counter.replace("broken", "refused")
+        ] == 0
 
 
 def sticky(prefix: str, kind: PersistenceKind, **rest: object) -> HttpRoute:
