@@ -104,7 +104,7 @@ async def some_applications() -> AsyncIterator[Applications]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     calls = grpc.aio.server()
-    calls.add_generic_rpc_handlers((_Echo(),))
+    calls.add_generic_rpc_handlers((Echo(),))
     grpc_port = calls.add_insecure_port("127.0.0.1:0")
     await calls.start()
     echo = await asyncio.start_server(_echo, "127.0.0.1", 0)
@@ -121,7 +121,9 @@ async def some_applications() -> AsyncIterator[Applications]:
         await runner.cleanup()
 
 
-class _Echo(grpc.GenericRpcHandler):
+class Echo(grpc.GenericRpcHandler):
+    """Answers a call with what it was told."""
+
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method != GRPC_METHOD:
             return None

@@ -176,10 +176,10 @@ def _connection_route(draw: Any) -> Manifest:
 @st.composite
 def _backend_tls(draw: Any) -> Manifest:
     name = draw(NAMES)
-    kind = draw(st.sampled_from([("", "Service"), ("networking.istio.io", "ServiceEntry")]))
+    group, kind = draw(st.sampled_from([("", "Service"), ("networking.istio.io", "ServiceEntry")]))
     return BackendTLSPolicy(
         metadata=some_metadata(draw(NAMES), draw(NAMESPACES)),
-        targets=(PolicyTarget(*kind, name, draw(st.sampled_from(["", "http", "p443"]))),),
+        targets=(PolicyTarget(group, kind, name, draw(st.sampled_from(["", "http", "p443"]))),),
         hostname=draw(st.sampled_from(["a.example", "a.example", "*", "\ud800"])),
         well_known=draw(st.sampled_from(["", "System"])),
         authorities=tuple(

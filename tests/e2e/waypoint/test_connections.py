@@ -44,7 +44,7 @@ from tests.support.builders import (
     a_waypoint,
     some_metadata,
 )
-from tests.support.envoy_bed import GRPC_METHOD, some_applications
+from tests.support.envoy_bed import GRPC_METHOD, Echo, some_applications
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import held
 from tests.support.waypoint_snapshots import Waypoints
@@ -348,16 +348,9 @@ async def test_calls_over_grpc_are_spoken_over_tls_too(tmp_path: Path) -> None:
                 f"{way.host}:{way.port}", options=[("grpc.enable_http_proxy", 0)]
             ) as channel,
         ):
-            assert await channel.unary_unary(GRPC_METHOD)(b"said", timeout=5) == b"said"
+            method = channel.unary_unary(
+                GRPC_METHOD, request_serializer=None, response_deserializer=None
+            )
+            assert await method(b"said", timeout=5) == b"said"
     finally:
         await server.stop(grace=None)
-
-
-class Echo(grpc.GenericRpcHandler):
-    """Answers what it is told."""
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        async def same(request: bytes, context: object) -> bytes:
-            return request
-
-        return grpc.unary_unary_rpc_method_handler(same)
