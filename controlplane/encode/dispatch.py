@@ -56,19 +56,24 @@ Ports = tuple[tuple[int, Target], ...]
 
 
 class Gates(NamedTuple):
-    """Who is led to chains of bytes: those of services by hostname, and those of workloads."""
+    """Who is led to chains of bytes: those of services by hostname, and those of workloads.
 
-    by_hostname: Mapping[str, Gate]
+    Those of a service are as many as it has ports, in their order.
+    """
+
+    by_hostname: Mapping[str, tuple[Gate, ...]]
     direct: Gate = OPEN
 
-    def of(self, service: ServedService) -> Gate:
-        """Return who is let through to the bytes of ``service``; nobody unless it is said."""
-        return self.by_hostname.get(service.hostname, CLOSED)
+    def of(self, service: ServedService) -> tuple[Gate, ...]:
+        """Return who is let through to each port of ``service``; nobody unless it is said."""
+        return self.by_hostname.get(service.hostname, (CLOSED,) * len(service.ports))
 
     @property
     def are_open(self) -> bool:
         """Return whether everybody is let through everywhere."""
-        return self.direct.is_open and all(gate.is_open for gate in self.by_hostname.values())
+        return self.direct.is_open and all(
+            gate.is_open for gates in self.by_hostname.values() for gate in gates
+        )
 
 
 def dispatch(
@@ -157,10 +162,11 @@ def _by_address(
 
 
 @lru_cache(maxsize=_KEPT)
-def _authorities(hostname: str, ports: tuple[ServedPort, ...], gate: Gate) -> bytes:
+def _authorities(hostname: str, ports: tuple[ServedPort, ...], gates: tuple[Gate, ...]) -> bytes:
     """Return the entries of one service in the map of authorities: a serialized MatchMap."""
     targets = {
-        f"{hostname}:{port.number}": _to_service(Target(hostname, port, gate)) for port in ports
+        f"{hostname}:{port.number}": _to_service(Target(hostname, port, gate))
+        for port, gate in zip(ports, gates, strict=True)
     }
     return encoded(matcher_pb2.Matcher.MatcherTree.MatchMap(map=targets))
 
@@ -194,8 +200,9 @@ def _ports_by_ranges(
 
 
 @lru_cache(maxsize=_KEPT)
-def _own_ports(hostname: str, ports: tuple[ServedPort, ...], gate: Gate) -> Ports:
-    return tuple((port.number, Target(hostname, port, gate)) for port in ports)
+def _own_ports(hostname: str, ports: tuple[ServedPort, ...], gates: tuple[Gate, ...]) -> Ports:
+    each = zip(ports, gates, strict=True)
+    return tuple((port.number, Target(hostname, port, gate)) for port, gate in each)
 
 
 def _shared_ports(
@@ -207,8 +214,8 @@ def _shared_ports(
     for service in sorted(services, key=lambda each: each.owner.kind != "Service"):
         for each in service.ranges:
             ports = by_range.setdefault(each, {})
-            for port in service.ports:
-                target = Target(service.hostname, port, gates.of(service))
+            for port, gate in zip(service.ports, gates.of(service), strict=True):
+                target = Target(service.hostname, port, gate)
                 ports.setdefault(port.number, target)
     grouped: dict[Ports, list[AddressRange]] = {}
     for each, ports in sorted(by_range.items()):

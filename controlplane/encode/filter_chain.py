@@ -5,6 +5,7 @@ docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -41,7 +42,7 @@ from controlplane.model.chain_content import ChainContent
 from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpAction, HttpPolicy
 from controlplane.model.names import Name
-from controlplane.model.waypoint_traffic import Layer, ServedService
+from controlplane.model.waypoint_traffic import Layer, ServedPort, ServedService
 
 _DENY_ALL: Final = (HttpPolicy(key=Name("", "unknown"), action=HttpAction.ALLOW),)
 """What applies where nothing is known of policies."""
@@ -108,7 +109,8 @@ def _service_chains(service: ServedService, content: ChainContent) -> Iterator[C
             else:
                 route = _route_of(port.number, content)
                 onwards = {"cluster": name} if route is None else onward(route)
-                yield _chain(name, *_tcp_filters(name, onwards, content, to))
+                here = replace(content, connection_policies=connection_policies(content, port))
+                yield _chain(name, *_tcp_filters(name, onwards, here, to))
 
 
 def _chain(name: str, *filters: Any) -> Chain:
@@ -130,6 +132,12 @@ def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:
         access_log=[*request_logs(content.access_log, to), *request_metrics(to)],
     )
     return network_filter("envoy.filters.network.http_connection_manager", manager)
+
+
+def connection_policies(content: ChainContent, port: ServedPort) -> tuple[HttpPolicy, ...] | None:
+    """Return what is enforced on connections to ``port``; None where that is not known."""
+    policies = content.connection_policies
+    return None if policies is None else tuple(policy.at_port(port.number) for policy in policies)
 
 
 def _tcp_filters(

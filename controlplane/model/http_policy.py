@@ -160,6 +160,16 @@ class HttpPolicy:
         """Return whether part of it cannot be enforced on connections that are not HTTP."""
         return any(_needs_http(rule) for rule in self.rules)
 
+    def at_port(self, port: int) -> "HttpPolicy":
+        """Return what it says about ``port``, which no rule of it looks at any more.
+
+        A client may come by hostname, and then nobody but the chain knows the port (HP-25).
+        """
+        if not any(_looks_at_port(rule) for rule in self.rules):
+            return self
+        read = (_at_port(rule, port) for rule in self.rules)
+        return replace(self, rules=tuple(rule for rule in read if rule is not None))
+
     def for_connections(self) -> "HttpPolicy":
         """Return what is enforced of it on a TCP port, which is never less strict (HP-16)."""
         if not self.needs_http:
@@ -172,6 +182,31 @@ class HttpPolicy:
 def _needs_http(rule: HttpRule) -> bool:
     sets = (*rule.sources, *rule.operations, rule.conditions)
     return any(criterion.attribute.needs_http for criteria in sets for criterion in criteria)
+
+
+def _looks_at_port(rule: HttpRule) -> bool:
+    sets = (*rule.operations, rule.conditions)
+    return any(each.attribute is Attribute.DESTINATION_PORT for found in sets for each in found)
+
+
+def _at_port(rule: HttpRule, port: int) -> HttpRule | None:
+    """Return the rule for one port; None if it is never met there."""
+    operations = [_criteria_at(criteria, port) for criteria in rule.operations]
+    met = tuple(criteria for criteria in operations if criteria is not None)
+    conditions = _criteria_at(rule.conditions, port)
+    if conditions is None or (rule.operations and not met):
+        return None
+    return rule._replace(operations=met, conditions=conditions)
+
+
+def _criteria_at(criteria: Criteria, port: int) -> Criteria | None:
+    found = []
+    for criterion in criteria:
+        if criterion.attribute is not Attribute.DESTINATION_PORT:
+            found.append(criterion)
+        elif (port in criterion.values) is criterion.is_negated:
+            return None
+    return tuple(found)
 
 
 def _without_http(rule: HttpRule) -> HttpRule:

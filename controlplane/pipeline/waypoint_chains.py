@@ -9,7 +9,11 @@ from typing import TypeVar
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.connection_gate import encode_gate
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
+from controlplane.encode.filter_chain import (
+    connection_policies,
+    encode_direct_chains,
+    encode_service_chains,
+)
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
@@ -57,7 +61,7 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
             lambda: Chained(
                 service,
                 encode_service_chains(service, content),
-                encode_gate(content.connection_policies),
+                tuple(encode_gate(connection_policies(content, port)) for port in service.ports),
             ),
         )
 

@@ -62,7 +62,7 @@ def build_waypoint_listeners(
             chains += direct_ones.chains
         services = [value.service for value in served]
         gates = Gates(
-            {value.service.hostname: value.gate for value in served},
+            {value.service.hostname: value.gates for value in served},
             OPEN if direct_ones is None or isinstance(direct_ones, Refusal) else direct_ones.gate,
         )
         owner = gateway_of(waypoint)

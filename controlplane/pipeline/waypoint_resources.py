@@ -18,11 +18,11 @@ class WaypointResource(NamedTuple):
 
 
 class Chained(NamedTuple):
-    """A service and its filter chains, ready to be part of a listener."""
+    """A service and its filter chains, ready to be part of a listener; a gate for each port."""
 
     service: ServedService
     chains: tuple[Chain, ...]
-    gate: Gate
+    gates: tuple[Gate, ...]
 
 
 class DirectChained(NamedTuple):

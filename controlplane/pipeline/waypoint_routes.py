@@ -67,13 +67,14 @@ def build_waypoint_routes(
     """Declare the routes of every waypoint on ``graph``."""
 
     def of_service(fetch: Fetch, service: ServedService) -> Resources:
-        overrides = policies.of_service(fetch, WaypointHost(service.waypoint, service.hostname))
+        host = WaypointHost(service.waypoint, service.hostname)
         found: dict[WaypointResource, Sent] = {}
         for port in service.ports:
             if Layer.HTTP not in port.layers:
                 continue
             key = EndpointsKey(service.waypoint, service.hostname, port.number)
             routes = fetch.one(encoded, key)
+            overrides = policies.of_service(fetch, host, port.number)
             messages = None if routes is None else routes.messages
             name = service_name(port.number, Layer.HTTP, service.hostname)
             found[WaypointResource(service.waypoint, name)] = attempt(

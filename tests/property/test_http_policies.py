@@ -205,3 +205,21 @@ def _met(
                     key = (criterion.attribute, kind, criterion.is_negated)
                     found.append((key, meets(request, criterion._replace(values=(value,)))))
     return found
+
+
+@pytest.mark.proves("HP-25")
+@pytest.mark.refutes("HP-25")
+def test_a_policy_at_a_port_is_the_policy_without_its_ports() -> None:
+    random = Random(SEED)
+    ends = some_ends(random, 20)
+    changed = 0
+    for policies in _cases(random):
+        for _ in range(4):
+            request = a_request(random, random.choice(ends))
+            there = [policy.at_port(request.port) for policy in policies]
+            changed += there != policies
+            verdict = decide(request, policies, asked=PROVIDER)
+            assert decide(request, there, asked=PROVIDER) == verdict
+            nowhere = replace(request, port=0)
+            assert decide(nowhere, there, asked=PROVIDER) == verdict
+    assert changed > 100

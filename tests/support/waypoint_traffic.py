@@ -99,4 +99,4 @@ def some_endpoints(
 
 def open_gates(*services: ServedService) -> Gates:
     """Everybody is let through to the bytes of ``services``."""
-    return Gates({service.hostname: OPEN for service in services})
+    return Gates({service.hostname: (OPEN,) * len(service.ports) for service in services})

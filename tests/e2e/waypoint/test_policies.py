@@ -85,6 +85,20 @@ async def test_addresses_and_ports_are_those_of_the_connection(tmp_path: Path) -
         assert await waypoint.status("/other") == 403
 
 
+@pytest.mark.proves("HP-25")
+async def test_who_comes_by_hostname_is_bound_by_what_is_said_about_ports(tmp_path: Path) -> None:
+    here = AuthorizationRule(operations=(Operation(ports=("80", "9000"), paths=("/x",)),))
+    elsewhere = AuthorizationRule(operations=(Operation(ports=("8080",)),))
+    mesh = a_policed_mesh(a_web_policy("deny", here, elsewhere, action="DENY"))
+    async with a_policed_waypoint(tmp_path, mesh) as waypoint:
+        async with waypoint.browsing(authority=f"{HOST}:80") as http:
+            assert (await http.get("/x")).status_code == 403
+            assert (await http.get("/")).status_code == 200
+        assert await _first_bytes(waypoint, ALICE, f"{HOST}:9000") == b""
+        assert await _first_bytes(waypoint, ALICE, f"{VIP}:9000") == b""
+        assert waypoint.asked.connections == 0
+
+
 @pytest.mark.proves("WC-14", "HP-22")
 async def test_only_domains_of_the_mesh_come_in_and_each_is_all(tmp_path: Path) -> None:
     config = MeshConfig(trust_domain_aliases=("old.example",))
@@ -172,13 +186,7 @@ CONNECTION_POLICIES = {
 }
 
 
-# A connection by hostname has no port that a policy could look at.
-CONNECTIONS = [
-    (case, f"{where}:9000")
-    for case in CONNECTION_POLICIES
-    for where in (VIP, HOST)
-    if (case, where) != ("negated", HOST)
-]
+CONNECTIONS = [(case, f"{where}:9000") for case in CONNECTION_POLICIES for where in (VIP, HOST)]
 
 
 @pytest.mark.proves("HP-24", "HP-16")
