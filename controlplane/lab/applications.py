@@ -1,7 +1,7 @@
 """The applications of the lab: pods of the manifests come in, HTTP services on loopback go out.
 
-One process serves them all. Each pod has an address of its own under 127.1, so that who answers
-can be told from where the request went. A bookshop is known by name; whoever else is asked says
+One process serves them all. Each pod's applications have an address of their own, by default under
+127.1, so that who answers can be told from where the request went. A bookshop is known by name; whoever else is asked says
 who they are and what they were asked.
 """
 
@@ -35,12 +35,15 @@ _TEXTS: Final[Mapping[str, Mapping[str, Any]]] = {
 class HttpApplications:
     """An HTTP service on every port that a Service leads to; use it as ``async with``.
 
-    ``ask`` is how one of them calls another.
+    Args:
+        ask: how one of them calls another.
+        under: the first two numbers of the addresses they listen on.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, *, under: str = "127.1") -> None:
         self.requests: list[tuple[str, str, str]] = []
         self._ask = ask
+        self._under = under
         self._workloads: dict[Address, Workload] = {}
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._answer)
@@ -79,7 +82,7 @@ class HttpApplications:
         if port not in self.ports(workload):
             return None
         last = str(workload.addresses[0]).split(".", 2)[2]
-        return f"127.1.{last}", port
+        return f"{self._under}.{last}", port
 
     async def _answer(self, request: web.Request) -> web.Response:
         transport = request.transport

@@ -2,7 +2,7 @@
 
 One control plane over TLS, one node proxy for every node with a ztunnel pod, one real Envoy for
 every pod of a waypoint, and the applications. Pods have addresses on loopback; nothing else is
-reached and nothing is left behind.
+reached and nothing is left behind. Labs on one machine have ranges of their own.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from controlplane.lab.applications import HttpApplications
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.errors import LabError
+from controlplane.lab.ground import claimed_ground
 from controlplane.lab.keeping import Keeper, Means, wanted_nodes, wanted_waypoints
 from controlplane.lab.node.access import AccessRecord
 from controlplane.lab.node.outbound import Connected
@@ -30,7 +31,6 @@ from controlplane.lab.ztunnel.workload import Workload
 from controlplane.model.names import Name
 from controlplane.settings import Settings
 
-POD_RANGE: Final = "127.64.0.0/16"
 _PATIENCE: Final = 20.0
 _PAUSE: Final = 0.02
 
@@ -202,17 +202,20 @@ async def lab(
         "data_dir": directory / "data",
         "xds_port": 0,
         "admin_port": 0,
-        "pod_range": POD_RANGE,
         "waypoints_listen_on_pods": True,
     }
     async with AsyncExitStack() as stack:
         mesh: Lab
+        ground = stack.enter_context(claimed_ground())
+        here["pod_range"] = ground.pods
 
         async def ask(workload: Workload, url: str) -> tuple[int, Any]:
             return await _asked(mesh, workload, url)
 
         if applications is None:
-            applications = await stack.enter_async_context(HttpApplications(ask))
+            applications = await stack.enter_async_context(
+                HttpApplications(ask, under=ground.applications)
+            )
         keeper = Keeper(
             Means(
                 directory=directory,

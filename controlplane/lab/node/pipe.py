@@ -37,7 +37,8 @@ async def joined(here: Plain, there: Plain) -> tuple[int, int]:
 
 def break_off(writer: asyncio.StreamWriter) -> None:
     """End a connection with a reset: closed without lingering, where it can be said."""
-    with suppress(OSError, AttributeError):
+    # A transport that is closed already has no socket, or one without a number.
+    with suppress(OSError, AttributeError, ValueError):
         writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
     writer.transport.abort()
 
