@@ -9,24 +9,26 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Annotated, Any
 
 import typer
 import uvloop
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from controlplane.app.errors import StartupError
+from controlplane.cli.story_view import show_places, show_step, show_summary
 from controlplane.lab.errors import LabError
-from controlplane.lab.story.steps import STEPS
+from controlplane.lab.node.socks import SOCKS_PORT
+from controlplane.lab.story.chapters import CHAPTERS
 from controlplane.lab.story.telling import Story, story
 from controlplane.lab.story.told import Told
 from controlplane.logs import configure_logs
 
 _ADMIN_PORT = 15014
 _XDS_PORT = 15012
-_WIDTH = 160
+_HOST = "127.0.0.1"
+_WIDTH = 120
 
 
 def demo(
@@ -35,8 +37,8 @@ def demo(
         typer.Option("--check", help="Stop after the steps. So when the output is no terminal."),
     ] = False,
     step: Annotated[
-        int, typer.Option("--step", min=1, max=len(STEPS), help="Stop after this step.")
-    ] = len(STEPS),
+        int, typer.Option("--step", min=1, max=len(CHAPTERS), help="Stop after this step.")
+    ] = len(CHAPTERS),
     keep: Annotated[  # noqa: FBT002 - see above
         bool, typer.Option("--keep", help="Keep the manifests and everything that was written.")
     ] = False,
@@ -71,27 +73,29 @@ def demo(
 
 
 async def _demo(folder: Path, console: Console, *, stays: bool, until: int, as_json: bool) -> bool:
-    interrupted = _interrupts()
-    ports = (_XDS_PORT, _ADMIN_PORT) if stays else (0, 0)
+    """Return whether all that was to be told was told, and was so."""
+    interrupted = asyncio.create_task(_interrupts().wait())
     steps: list[Told] = []
-    async with story(folder, ports=ports) as running:
-        telling = asyncio.create_task(
-            _tell(running, console, until=until, as_json=as_json, steps=steps)
-        )
-        stopping = asyncio.create_task(interrupted.wait())
-        await asyncio.wait({telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not telling.done():
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
-            return False
+
+    async def whole() -> None:
+        async with story(folder, ports=_ports() if stays else (0, 0)) as running:
+            await _tell(running, console, until=until, as_json=as_json, steps=steps)
+            if not as_json:
+                show_summary(steps, console)
+            if stays:
+                show_places(_places(running), console)
+                await interrupted
+
+    telling = asyncio.create_task(whole())
+    await asyncio.wait({telling, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+    if interrupted.done():
+        # Whatever it is doing: what runs is ended on the way out.
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    else:
+        interrupted.cancel()
         telling.result()
-        if not as_json:
-            console.print(_summary(steps))
-        if stays:
-            _tell_where_to_look(running, console)
-            await stopping
-        stopping.cancel()
-    return all(told.passed or told.skipped for told in steps)
+    return len(steps) == until and all(told.passed or told.skipped for told in steps)
 
 
 async def _tell(
@@ -102,56 +106,44 @@ async def _tell(
         if as_json:
             typer.echo(json.dumps(_as_json(told)))
         else:
-            _show(told, console)
-
-
-def _show(told: Told, console: Console) -> None:
-    console.print(f"\n[bold]{told.number}. {escape(told.title)}[/]")
-    if told.skipped:
-        console.print(f"   skipped: {escape(told.skipped)}")
-        return
-    for line in told.done:
-        console.print(f"   [cyan]$[/] {escape(line)}", soft_wrap=True)
-    for line in told.sent:
-        console.print(f"   [dim]sent  {escape(line)}[/]", soft_wrap=True)
-    for seen in told.seen:
-        mark = "[green]yes[/]" if seen.met else "[red]NO [/]"
-        console.print(f"   {mark}   {escape(seen.expected)}", soft_wrap=True)
-        console.print(f"         {escape(seen.result)}", soft_wrap=True)
-    verdict = "[green]pass[/]" if told.passed else "[red]FAIL[/]"
-    console.print(f"   {verdict}  {told.seconds:.1f} s")
-
-
-def _summary(steps: list[Told]) -> Table:
-    table = Table(box=None, pad_edge=False, title="\nthe story", title_justify="left")
-    for column in ("STEP", "WHAT", "VERDICT", "SECONDS"):
-        table.add_column(column)
-    for told in steps:
-        verdict = "skipped" if told.skipped else "pass" if told.passed else "FAIL"
-        style = "red" if verdict == "FAIL" else None
-        table.add_row(
-            str(told.number), escape(told.title), verdict, f"{told.seconds:.1f}", style=style
-        )
-    return table
+            show_step(told, console)
 
 
 def _as_json(told: Told) -> dict[str, Any]:
     return {**asdict(told), "passed": told.passed}
 
 
-def _tell_where_to_look(running: Story, console: Console) -> None:
+def _places(running: Story) -> list[tuple[str, str]]:
     process = running.mesh.process
-    host = process.host
+    admin = f"http://{process.host}:{process.admin_port}"
     sleep = running.mesh.workload("sleep")
-    for what, where in (
-        ("the page", f"http://{host}:{process.admin_port}/"),
-        ("edit the manifests in", running.stage.folder),
-        ("call as sleep", f"curl -x socks5h://{sleep.addresses[0]}:1080 http://reviews:9080/"),
-        ("discovery over TLS at", f"{host}:{process.xds_port}"),
-        ("metrics", f"http://{host}:{process.admin_port}/metrics"),
-    ):
-        console.print(f"  {what:<24} {where}", soft_wrap=True)
-    console.print("Running until Ctrl-C.")
+    proxy = f"socks5h://{sleep.addresses[0]}:{SOCKS_PORT}"
+    return [
+        ("the page of this mesh", f"{admin}/"),
+        ("its manifests: edit one and see what happens", str(running.stage.folder)),
+        ("call as sleep, through its node proxy", f"curl -x {proxy} http://reviews.bookinfo:9080/"),
+        (
+            "what its node proxy was told",
+            f"istiod-lite ztunnel-config all --server {admin} --node {sleep.node}",
+        ),
+        ("metrics of the control plane", f"{admin}/metrics"),
+    ]
+
+
+def _ports() -> tuple[int, int]:
+    """Return the usual ports, and 0 for any free one in the place of one that is taken."""
+    return _free_or_any(_XDS_PORT), _free_or_any(_ADMIN_PORT)
+
+
+def _free_or_any(port: int) -> int:
+    with socket() as probe:
+        # As servers do it: connections that have ended keep nobody from listening.
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return 0
+    return port
 
 
 def _interrupts() -> asyncio.Event:

@@ -1,8 +1,8 @@
 """The applications of the lab: pods of the manifests come in, HTTP services on loopback go out.
 
 One process serves them all. Each pod's applications have an address of their own, by default under
-127.1, so that who answers can be told from where the request went. A bookshop is known by name; whoever else is asked says
-who they are and what they were asked.
+127.1, so that who answers can be told from where the request went. A bookshop is known by name;
+whoever else is asked says who they are and what they were asked.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.story.stage import Stage
-from controlplane.lab.story.steps import STEPS
+from controlplane.lab.story.chapters import CHAPTERS
 from controlplane.lab.story.telling import story
 
 COMMAND = [sys.executable, "-m", "controlplane.cli.main", "demo"]
@@ -59,10 +59,10 @@ async def test_a_step_whose_change_is_not_made_does_not_pass(
         told = [each async for each in running.tell(until=3)]
     assert [each.passed for each in told] == [True, True, False]
     assert [seen.expected for seen in told[2].seen if not seen.met] == [
-        "notsleep is reset",
+        "notsleep is refused",
         "the log says which policy",
     ]
 
 
 def test_the_story_has_ten_steps() -> None:
-    assert len(STEPS) == 10
+    assert len(CHAPTERS) == 10

@@ -71,6 +71,15 @@ class AccessRecord:
         if self.error:
             yield "error", self.error
 
+    @property
+    def summary(self) -> str:
+        """Return who reached what, as whom and how: what of the log line people look at first."""
+        shown = ("src.identity", "dst.service", "dst.identity", "direction", "error")
+        known = dict(self.fields())
+        parts = [f"{key}={known[key]}" for key in shown if key in known]
+        parts.append(f"bytes={self.bytes_sent}/{self.bytes_received}")
+        return " ".join(parts)
+
     def __str__(self) -> str:
         written = " ".join(
             f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}"

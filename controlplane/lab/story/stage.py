@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ from controlplane.lab.examples import example_folder
 from controlplane.lab.mesh import Lab
 from controlplane.lab.node.access import INBOUND, AccessRecord
 from controlplane.lab.requests import Answer
-from controlplane.lab.ztunnel.session import Applied
+from controlplane.lab.story.sent import Sent
+from controlplane.lab.story.told import Told
 from controlplane.model.names import Name
 
 NAMESPACE: Final = "bookinfo"
@@ -23,6 +23,8 @@ USE_WAYPOINT: Final = "istio.io/use-waypoint"
 _CLUSTER: Final = "00-cluster.yaml"
 _PATIENCE: Final = 15.0
 _PAUSE: Final = 0.01
+_LINE: Final = 72
+_MOST_LINES: Final = 16
 
 
 def prepared(folder: Path) -> Path:
@@ -42,19 +44,22 @@ def prepared(folder: Path) -> Path:
 
 
 class Stage:
-    """A lab and its folder; ``sent`` collects what node proxies are told."""
+    """A lab and its folder; ``sent`` notes what proxies are told."""
 
     def __init__(self, mesh: Lab, folder: Path) -> None:
         self.mesh = mesh
         self.folder = folder
-        self.sent: list[str] = []
-        for name, node in mesh.nodes.items():
-            node.hears(partial(self._note, name))
+        self.sent = Sent()
+        for node in mesh.nodes.values():
+            self.sent.listen_to(node)
 
-    def apply(self, file: str, *, instead_of: str = "") -> None:
+    def apply(self, told: Told, file: str, *, instead_of: str = "") -> None:
         """Put one file of the story among the manifests, in the place of another."""
+        source = example_folder("story") / file
+        told.done.append(f"kubectl apply -f examples/story/{file}")
+        told.manifest += _in_short(_read(source))
         fresh = self.folder / f".{file}"
-        shutil.copy(example_folder("story") / file, fresh)
+        shutil.copy(source, fresh)
         fresh.replace(self.folder / (instead_of or file))
 
     def label_namespace(self, key: str, value: str) -> None:
@@ -104,19 +109,24 @@ class Stage:
                 return proxy.envoy
         raise LabError("the waypoint does not run")
 
-    def _note(self, node: str, applied: Applied) -> None:
-        response = applied.response
-        names = [update.name for update in response.updates]
-        names += [f"-{name}" for name in response.removed]
-        kind = response.type_url.rpartition(".")[2]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        if names:
-            self.sent.append(f"{node}: {kind} {shown}")
-
 
 def inbound(answer: Answer) -> list[AccessRecord]:
     """Return what the receiving side told of a request."""
     return [record for record in answer.records if record.direction == INBOUND]
+
+
+def _in_short(documents: list[dict[str, Any]]) -> list[str]:
+    """Return the lines that matter: what each object is, and its spec."""
+    lines: list[str] = []
+    for document in documents:
+        lines.append(f"{document['kind']} {document['metadata']['name']}")
+        spec = yaml.safe_dump(
+            document.get("spec", {}), default_flow_style=None, sort_keys=False, width=_LINE
+        )
+        lines += [f"  {line}" for line in spec.splitlines()]
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"… and {len(lines) - _MOST_LINES} lines more"]
+    return lines
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

