@@ -1,5 +1,6 @@
 """Endpoints of waypoints: where each service port lands comes in, what is discovered goes out.
 
+Those of services that prefer near ones are the business of ``waypoint_near``.
 docs/protocol/waypoint-config.md WC-10, WC-13, WC-24.
 """
 
@@ -9,6 +10,7 @@ from functools import partial
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.endpoint import encode_endpoints
 from controlplane.encode.waypoint_names import service_name
+from controlplane.mesh.backend_tls import PortKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.waypoint_traffic import ServedService, ServiceEndpoints
@@ -24,19 +26,19 @@ def build_discovered_endpoints(
 
     def rule(fetch: Fetch, value: ServiceEndpoints) -> Resources:
         service = fetch.one(sendable, WaypointHost(value.waypoint, value.hostname))
-        return {} if service is None else _endpoints(value)
+        if service is None or value.are_looked_up or value.nearness is not None:
+            return {}
+        tls = fetch.one(world.backend_tls.by_port, PortKey(value.owner, value.port.number))
+        if tls is not None and not tls.is_usable:
+            # Its cluster leads nowhere and asks for no endpoints.
+            return {}
+        return dict(_endpoints_by_layer(value))
 
     return graph.union(
         "endpoints sent to waypoints",
         graph.derive_many("encoded endpoints of waypoints", world.traffic.endpoints, rule),
         build_foreign_endpoints(graph, world),
     )
-
-
-def _endpoints(value: ServiceEndpoints) -> Resources:
-    if value.are_looked_up:
-        return {}
-    return dict(_endpoints_by_layer(value))
 
 
 def _endpoints_by_layer(value: ServiceEndpoints) -> Iterator[tuple[WaypointResource, Sent]]:

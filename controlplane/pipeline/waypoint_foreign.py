@@ -47,7 +47,10 @@ def build_foreign_endpoints(graph: Graph, world: World) -> Collection[WaypointRe
 
     def rule(fetch: Fetch, foreign: ForeignPort) -> Resources:
         endpoints = fetch.one(world.foreign.endpoints, foreign.key)
-        if endpoints is None or endpoints.are_looked_up:
+        if endpoints is None or endpoints.are_looked_up or endpoints.nearness is not None:
+            return {}
+        tls = fetch.one(world.backend_tls.by_port, PortKey(foreign.service.owner, foreign.key.port))
+        if tls is not None and not tls.is_usable:
             return {}
         encode = partial(encode_endpoints, endpoints, foreign.layer, is_outbound=True)
         return {_named(foreign.key): attempt(foreign.service.owner, encode)}
