@@ -103,8 +103,8 @@ class InboundPod:
             "{}:{}".format(*access.destination),
             identity=access.identity,
             source_ip=access.source[0],
+            hbone=access.authority,
         )
-        record.hbone = access.authority
         self._records[id(access)] = record
         if workload is None or host.strip("[]") != self.address or not port.isdecimal():
             record.error = "not a destination of this workload"
@@ -186,18 +186,30 @@ class InboundPod:
             self._log.complete(record, self._clock.monotonic() - began)
 
     def _begin(
-        self, source: str, destination: str, *, identity: str, source_ip: str
+        self, source: str, destination: str, *, identity: str, source_ip: str, hbone: str = ""
     ) -> AccessRecord:
         workloads = self._state.workloads
         record = AccessRecord(
-            direction=INBOUND, source=source, destination=destination, source_identity=identity
+            direction=INBOUND,
+            source=source,
+            destination=destination,
+            hbone=hbone,
+            source_identity=identity,
         )
         record.comes_from(workloads.at(NetworkAddress(self._network, ip_address(source_ip))))
         own = workloads.by_uid.get(self.uid)
         record.goes_to(own)
         if own is not None:
             record.destination_identity = own.identity
-            record.service = own.services[0][0].hostname if own.services else ""
+            port = (record.hbone or destination).rpartition(":")[2]
+            record.service = next(
+                (
+                    key.hostname
+                    for key, ports in own.services
+                    if port in {str(target) for _, target in ports}
+                ),
+                "",
+            )
         return self._log.begin(record)
 
 
