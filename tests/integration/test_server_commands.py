@@ -23,7 +23,7 @@ bookinfo     reviews-v1-989btxwk2f-klvgw     10.184.93.6    node-2 None     HBON
 bookinfo     reviews-v2-m2zzw8pw8z-nmfp2     10.254.59.105  node-1 None     HBONE
 bookinfo     reviews-v3-xrjvjt22dn-jmd6p     10.237.119.110 node-1 None     HBONE
 bookinfo     sleep-v1-zt8h2c6swn-sdh9x       10.190.59.74   node-2 None     HBONE
-bookinfo     waypoint-5rs8v6t2p6-pc5ww       10.136.179.6   node-2 None     TCP
+bookinfo     waypoint-67nrfjkmkf-zlz8d       10.233.236.204 node-2 None     TCP
 istio-system ztunnel-fbz87                   10.247.115.178 node-2 None     TCP
 istio-system ztunnel-fnbtp                   10.216.78.161  node-1 None     TCP
 """
@@ -34,13 +34,16 @@ bookinfo  notsleep     10.104.98.10   None     1/1
 bookinfo  productpage  10.99.95.81    None     1/1
 bookinfo  ratings      10.109.54.88   None     1/1
 bookinfo  reviews      10.104.109.213 waypoint 3/3
+bookinfo  reviews-v1   10.101.92.50   None     1/1
+bookinfo  reviews-v2   10.109.159.92  None     1/1
 bookinfo  sleep        10.110.32.122  None     1/1
 bookinfo  waypoint     10.98.132.231  None     1/1
 """
 POLICIES = """\
-NAMESPACE    POLICY NAME                   ACTION SCOPE
-bookinfo     productpage-callers           Allow  WorkloadSelector
-istio-system istio_converted_static_strict Deny   WorkloadSelector
+NAMESPACE    POLICY NAME                            ACTION SCOPE
+bookinfo     istio_allow_waypoint_bookinfo_waypoint Allow  WorkloadSelector
+bookinfo     productpage-callers                    Allow  WorkloadSelector
+istio-system istio_converted_static_strict          Deny   WorkloadSelector
 """
 CERTIFICATES = (
     "CERTIFICATE NAME     TYPE     STATUS     VALID CERT     SERIAL NUMBER     NOT AFTER"
@@ -177,7 +180,10 @@ def test_elements_are_picked_by_address_namespace_and_node(url: str) -> None:
         "ztunnel-fbz87"
     ]
     assert picked("svc", "--service-namespace", "shop") == []
-    assert picked("pol", "--policy-namespace", "bookinfo") == ["productpage-callers"]
+    assert picked("pol", "--policy-namespace", "bookinfo") == [
+        "istio_allow_waypoint_bookinfo_waypoint",
+        "productpage-callers",
+    ]
 
 
 def test_without_a_node_it_is_the_first_that_is_connected(rig: AdminRig, url: str) -> None:

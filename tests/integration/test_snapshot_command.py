@@ -110,12 +110,13 @@ def test_a_node_is_sent_all_addresses_and_its_own_policies() -> None:
         {name for name in names(found) if name.count("/") == 1 and ".svc." not in name}
         for found in (everything, first, second)
     ]
-    assert policies[0] == {
-        "bookinfo/productpage-callers",
+    everywhere = {
+        "bookinfo/istio_allow_waypoint_bookinfo_waypoint",
         "istio-system/istio_converted_static_strict",
     }
+    assert policies[0] == everywhere | {"bookinfo/productpage-callers"}
     assert policies[1] == policies[0]
-    assert policies[2] == {"istio-system/istio_converted_static_strict"}
+    assert policies[2] == everywhere
     addresses = [
         set(names(found)) - of
         for found, of in zip((everything, second), (policies[0], policies[2]), strict=True)

@@ -164,6 +164,7 @@ def _drawn(
 ) -> tuple[tuple[Box, ...], tuple[Flow, ...]]:
     boxes = {each.key: _service_box(each) for each in found.services}
     through = {each.address: f"waypoint {each.namespace}/{each.name}" for each in waypoints}
+    drawn_as: dict[str, str] = {}
     for waypoint in waypoints:
         own = _waypoint_box(waypoint)
         boxes[own.key] = own
@@ -174,6 +175,7 @@ def _drawn(
             if f"{each.service.namespace}/{each.service.hostname}" == waypoint.address
         ]:
             boxes.pop(key, None)
+            drawn_as[key] = own.key
     groups = {box.group for box in boxes.values()}
     flows: dict[Flow, None] = {}
     named = [caller for each in found.services for caller in _named(each.callers)]
@@ -196,7 +198,7 @@ def _drawn(
                     if box is not None:
                         boxes.setdefault(box.key, box)
                     name = source if isinstance(source, str) else source.key
-                    flows[Flow(name, each.key, kind)] = None
+                    flows[Flow(drawn_as.get(name, name), each.key, kind)] = None
     return tuple(boxes.values()), tuple(flows)
 
 

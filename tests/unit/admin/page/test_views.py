@@ -210,6 +210,14 @@ async def test_the_map_tells_who_may_call() -> None:
             "waypoint bookinfo/waypoint",
             FlowKind.THROUGH,
         ),
+        *(
+            (
+                "waypoint bookinfo/waypoint",
+                f"service bookinfo/{name}.bookinfo.svc.cluster.local",
+                FlowKind.ALLOW,
+            )
+            for name in ("reviews", "reviews-v1", "reviews-v2")
+        ),
     }
 
 
