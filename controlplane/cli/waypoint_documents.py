@@ -23,7 +23,7 @@ from controlplane.encode.envelope import (
 )
 from controlplane.model.names import Name
 
-_COLUMNS: Final = ("TYPE", "NAME", "VERSION", "OBJECT")
+_COLUMNS: Final = ("TYPE", "NAME", "PLACE", "VERSION", "OBJECT")
 _SHORT: Final = {
     CLUSTER_TYPE: "CDS",
     ENDPOINT_TYPE: "EDS",
@@ -92,7 +92,8 @@ def print_waypoint(text: str, asked: Asked, output: str) -> None:
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     kind = entry["resource"]["@type"]
-    return _SHORT.get(kind, kind), entry["name"], entry["version"] or "NA", entry["object"]
+    place, version = entry.get("place", "every"), entry["version"] or "NA"
+    return _SHORT.get(kind, kind), entry["name"], place, version, entry["object"]
 
 
 def _compiled(paths: Sequence[Path], waypoint: Name) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Endpoints of waypoints: where a service port ends comes in, a cluster load assignment goes out.
 
-docs/protocol/waypoint-config.md WC-20 to WC-25.
+docs/protocol/waypoint-config.md WC-20 to WC-25, WC-74.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -25,20 +25,28 @@ TOLD_BY: Final = "istio"
 """The metadata that logs and metrics read."""
 _MOST_WEIGHT: Final = 2**32 - 1
 _IPV6_BYTES: Final = 16
+# Percent: a priority is as healthy as its share of healthy endpoints times this, at most 100. One
+# of a million is enough then, and the next priority has nothing while there is one.
+_WHOLE: Final = 100 * 1_000_000
 
 
 def encode_endpoints(
-    endpoints: ServiceEndpoints, layer: Layer, *, is_outbound: bool = False
+    endpoints: ServiceEndpoints,
+    layer: Layer,
+    *,
+    is_outbound: bool = False,
+    tiers: Sequence[Iterable[Endpoint]] | None = None,
 ) -> Resource:
     """Return the resource that the cluster of one port and layer asks for by its own name.
 
-    ``is_outbound`` says that the waypoint only sends there. Raises EncodeError for values an Envoy
-    would reject.
+    ``is_outbound`` says that the waypoint only sends there. ``tiers`` are the endpoints to use, if
+    not all alike: those of one are used while none of the tiers before it has a healthy one. Raises
+    EncodeError for values an Envoy would reject.
     """
     named = outbound_name if is_outbound else service_name
     name = named(endpoints.port.number, layer, endpoints.hostname)
     try:
-        message = load_assignment(name, endpoints.endpoints)
+        message = _in_tiers(name, (endpoints.endpoints,) if tiers is None else tiers)
         return resource(name, encoded(message), ENDPOINT_TYPE)
     except (ValueError, TypeError) as error:
         raise EncodeError(name, str(error)) from error
@@ -46,13 +54,20 @@ def encode_endpoints(
 
 def load_assignment(name: str, endpoints: Iterable[Endpoint]) -> Any:
     """Return the endpoints of cluster ``name`` by locality; raise ValueError for unusable ones."""
+    return _in_tiers(name, (endpoints,))
+
+
+def _in_tiers(name: str, tiers: Sequence[Iterable[Endpoint]]) -> Any:
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    for locality, members in groupby(endpoints, key=lambda endpoint: endpoint.locality):
-        listed = list(members)
-        group = message.endpoints.add(locality=_locality(locality))
-        # The sum of a locality has to fit 32 bits.
-        most = _MOST_WEIGHT // len(listed)
-        group.lb_endpoints.extend(_endpoint(member, most) for member in listed)
+    for priority, endpoints in enumerate(tiers):
+        for locality, members in groupby(endpoints, key=lambda endpoint: endpoint.locality):
+            listed = list(members)
+            group = message.endpoints.add(locality=_locality(locality), priority=priority)
+            # The sum of a locality has to fit 32 bits.
+            most = _MOST_WEIGHT // len(listed)
+            group.lb_endpoints.extend(_endpoint(member, most) for member in listed)
+    if len(tiers) > 1:
+        message.policy.overprovisioning_factor.value = _WHOLE
     return message
 
 

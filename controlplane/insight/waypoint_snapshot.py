@@ -15,31 +15,39 @@ from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.names import Name, ObjectReference
 from controlplane.snapshots.catalog import Catalog
-from controlplane.snapshots.scope import WAYPOINT_TYPES, waypoint_resources
+from controlplane.snapshots.scope import (
+    ENDPOINT_TYPE,
+    WAYPOINT_TYPES,
+    waypoint_endpoints,
+    waypoint_resources,
+)
 
 PLACEHOLDER: Final = "[made for each stream, and not kept]"
 
 
 class Served(NamedTuple):
-    """A resource of a waypoint and the object that it is made of."""
+    """A resource of a waypoint and the object that it is made of.
+
+    ``place`` is the node whose pods alone are sent it, "" where all are.
+    """
 
     resource: Resource
     object: ObjectReference
+    place: str = ""
 
 
 def served_to_waypoint(world: World, catalog: Catalog, waypoint: Name) -> tuple[Served, ...] | None:
-    """Return what a waypoint is sent, in the order in which it needs it, then by name.
+    """Return what a waypoint is sent, in the order in which it needs it, then by name and place.
 
     None where no Gateway of that name is a waypoint. Secrets are not among it.
     """
     if world.traffic.frames.get(waypoint) is None:
         return None
     return tuple(
-        Served(resource, object_behind(world, waypoint, resource.name))
+        Served(resource, object_behind(world, waypoint, resource.name), place)
         for type_url in WAYPOINT_TYPES
-        for resource in sorted(
-            catalog.table(waypoint_resources(waypoint, type_url)).resources(),
-            key=lambda resource: resource.name,
+        for place, resource in sorted(
+            _placed(world, catalog, waypoint, type_url), key=lambda each: (each[1].name, each[0])
         )
     )
 
@@ -50,9 +58,10 @@ def waypoint_document(waypoint: Name, served: Sequence[Served]) -> dict[str, Any
 
 
 def _entries(served: Sequence[Served]) -> Iterator[dict[str, Any]]:
-    for resource, owner in served:
+    for resource, owner, place in served:
         yield {
             "name": resource.name,
+            **({"place": place} if place else {}),
             "version": resource.version,
             "object": str(owner),
             "resource": envoy_json(resource),
@@ -72,6 +81,21 @@ def _placeholders(waypoint: Name) -> Iterator[dict[str, Any]]:
             "object": str(ObjectReference("Gateway", *waypoint)),
             "resource": {"@type": SECRET_TYPE, "name": name, **content},
         }
+
+
+def _placed(
+    world: World, catalog: Catalog, waypoint: Name, type_url: str
+) -> Iterator[tuple[str, Resource]]:
+    """Yield the resources of one type, each with the place it is for."""
+    for resource in catalog.table(waypoint_resources(waypoint, type_url)).resources():
+        yield "", resource
+    if type_url != ENDPOINT_TYPE:
+        return
+    nodes = [node for (owner, node), _ in world.traffic.places.items() if owner == waypoint]
+    # What is sent where nobody knows the node is of interest as long as nothing else is sent.
+    for node in [node for node in nodes if node] or nodes:
+        for resource in catalog.table(waypoint_endpoints(waypoint, node)).resources():
+            yield node, resource
 
 
 def waypoint_of(world: World, pod: Name) -> Name | None:

@@ -87,6 +87,7 @@ def port_endpoints(
         hostname=service.hostname,
         port=port,
         endpoints=service_endpoints(service.service, port, reached),
+        nearness=service.nearness,
     )
 
 
@@ -123,6 +124,7 @@ def _endpoint(service: ServiceName, port: ServedPort, workload: Workload) -> End
         is_healthy=is_healthy,
         weight=workload.capacity or 1,
         workload=_who(workload),
+        node=workload.node,
     )
 
 

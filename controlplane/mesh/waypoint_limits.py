@@ -1,16 +1,16 @@
 """What services ask for that a waypoint does not do for them, said instead of left out silently.
 
-Served services come in, Problems go out. docs/protocol/waypoint-config.md WC-72, WC-73.
+Served services come in, Problems go out. docs/protocol/waypoint-config.md WC-73, WC-76.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controlplane.dataflow import Collection, Fetch, Graph
-from controlplane.mesh.hostnames import Services
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.problems import ProblemKey, problem_key
-from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.waypoint_endpoints import EndpointsKey
+from controlplane.mesh.waypoint_traffic import WaypointTraffic
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint_traffic import ServedService
@@ -19,30 +19,34 @@ _LOOKED_UP: Final = frozenset({"DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"})
 
 
 def build_waypoint_limits(
-    graph: Graph,
-    membership: Membership,
-    services: Services,
-    served: Collection[WaypointHost, ServedService],
+    graph: Graph, membership: Membership, traffic: WaypointTraffic
 ) -> Collection[ProblemKey, Problem]:
     """Declare what waypoints leave undone on ``graph``."""
+    # Narrow on purpose: pods that come and go are no news here.
+    everywhere = graph.derive(
+        "near endpoints that waypoints look up",
+        traffic.endpoints,
+        lambda _, value: True if value.nearness is not None and value.are_looked_up else None,
+    )
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[ProblemKey, Problem]:
-        found = (*_nearness(fetch, services, service), *_wildcard(fetch, membership, service))
+        found = (*_nearness(fetch, everywhere, service), *_wildcard(fetch, membership, service))
         return {problem_key(problem): problem for problem in found}
 
-    return graph.derive_many("limits of waypoints", served, rule)
+    return graph.derive_many("limits of waypoints", traffic.services, rule)
 
 
-def _nearness(fetch: Fetch, services: Services, service: ServedService) -> Iterator[Problem]:
-    winner = fetch.one(services.winners, service.service)
-    balancing = None if winner is None else winner.candidate.service.load_balancing
-    if balancing is not None and balancing.routing_preference:
+def _nearness(
+    fetch: Fetch, everywhere: Collection[EndpointsKey, bool], service: ServedService
+) -> Iterator[Problem]:
+    keys = (EndpointsKey(service.waypoint, service.hostname, port.number) for port in service.ports)
+    if any(fetch.one(everywhere, key) for key in keys):
         yield Problem(
             severity=Severity.INFO,
             code="waypoint.nearness-not-applied",
             message=(
                 f'waypoint "{service.waypoint}" spreads the connections to {service.hostname} over '
-                "all endpoints: which are near counts only where no waypoint is between"
+                "all endpoints: it looks up their names, which no pod of it does differently"
             ),
             object=service.owner,
             field=f"{service.waypoint}/{service.hostname}",

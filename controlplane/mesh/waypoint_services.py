@@ -18,7 +18,12 @@ from controlplane.model.names import Name, ServiceName
 from controlplane.model.network import NetworkAddress
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.service import LoadBalancingMode, Service
-from controlplane.model.waypoint_traffic import AddressRange, Resolution, ServedService
+from controlplane.model.waypoint_traffic import (
+    AddressRange,
+    Nearness,
+    Resolution,
+    ServedService,
+)
 
 
 class WaypointHost(NamedTuple):
@@ -102,6 +107,7 @@ def served_service(waypoint: Name, winner: Winner) -> ServedService:
         ranges=tuple(sorted({_range(address) for address in service.addresses})),
         ports=candidate.served_ports,
         resolution=_resolution(service),
+        nearness=_nearness(service),
     )
 
 
@@ -115,6 +121,19 @@ def _resolution(service: Service) -> Resolution:
     if balancing is not None and balancing.mode is LoadBalancingMode.PASSTHROUGH:
         return Resolution.ORIGINAL_DESTINATION
     return Resolution.DISCOVERED
+
+
+def _nearness(service: Service) -> Nearness | None:
+    balancing = service.load_balancing
+    if balancing is None or not balancing.routing_preference:
+        return None
+    match balancing.mode:
+        case LoadBalancingMode.STRICT:
+            return Nearness(balancing.routing_preference, is_strict=True)
+        case LoadBalancingMode.FAILOVER:
+            return Nearness(balancing.routing_preference)
+        case _:
+            return None
 
 
 def _problems(_: Fetch, settled: Settled) -> Mapping[ProblemKey, Problem]:

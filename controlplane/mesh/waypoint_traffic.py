@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 from controlplane.dataflow import Collection, Graph, Index
+from controlplane.mesh.nearness import PlaceKey, build_places
 from controlplane.mesh.parts import Parts
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey, build_waypoint_endpoints
@@ -13,13 +14,15 @@ from controlplane.mesh.waypoint_services import WaypointHost, build_waypoint_ser
 from controlplane.mesh.waypoint_workloads import build_direct_workloads, build_waypoint_frames
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.problem import Problem
+from controlplane.model.resident import Resident
 from controlplane.model.waypoint_traffic import (
     DirectWorkloads,
+    Place,
     ServedService,
     ServiceEndpoints,
     WaypointFrame,
 )
-from controlplane.model.workload import Workload
+from controlplane.model.workload import Locality, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class WaypointTraffic:
     services: Collection[WaypointHost, ServedService]
     endpoints: Collection[EndpointsKey, ServiceEndpoints]
     direct: Collection[Name, DirectWorkloads]
+    places: Collection[PlaceKey, Place]
     problems: Collection[ProblemKey, Problem]
 
 
@@ -38,10 +42,13 @@ def build_waypoint_traffic(
     parts: Parts,
     workloads: Collection[str, Workload],
     members: Index[ServiceName, str, Workload],
+    residents: Collection[Name, Resident],
+    localities: Collection[str, Locality],
 ) -> WaypointTraffic:
     """Declare what every waypoint serves on ``graph``.
 
-    ``workloads`` are those of the mesh, ``members`` the same by service.
+    ``workloads`` are those of the mesh, ``members`` the same by service; ``localities`` are by
+    node.
     """
     frames = build_waypoint_frames(
         graph, parts.membership, parts.waypoints, parts.manifests.pods, parts.settings
@@ -52,5 +59,6 @@ def build_waypoint_traffic(
         services=services.served,
         endpoints=build_waypoint_endpoints(graph, services.served, members, parts.networks),
         direct=build_direct_workloads(graph, frames, workloads),
+        places=build_places(graph, frames, residents, localities),
         problems=services.problems,
     )

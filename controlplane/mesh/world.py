@@ -137,7 +137,8 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         networks.workloads,
     )
     members = index_members(workloads)
-    traffic = build_waypoint_traffic(graph, parts, workloads, members)
+    residents = build_residents(graph, manifests.pods)
+    traffic = build_waypoint_traffic(graph, parts, workloads, members, residents, localities)
     providers = build_configured_providers(graph, membership.configured)
     http_policies = build_http_policies(
         graph, membership, policies.root_namespace, waypoints, traffic.services, providers
@@ -211,7 +212,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         access_logs=access_logs,
         connection_routes=connection_routes,
         backend_tls=backend_tls,
-        residents=build_residents(graph, manifests.pods),
+        residents=residents,
         conditions=conditions,
         told=build_told_conditions(
             graph,
@@ -234,7 +235,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             http_routes.problems,
             connection_routes.problems,
             backend_tls.problems,
-            build_waypoint_limits(graph, membership, services, traffic.services),
+            build_waypoint_limits(graph, membership, traffic),
             services.problems,
             traffic.problems,
             traffic_rules.problems,

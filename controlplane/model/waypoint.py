@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from controlplane.model.labels import LabelSelector
 from controlplane.model.names import Name
@@ -14,6 +15,13 @@ class AllowedNamespaces(StrEnum):
     SAME = "Same"
     ALL = "All"
     SELECTOR = "Selector"
+
+
+class WaypointPod(NamedTuple):
+    """A pod of a Gateway, as we know it; ``node`` is "" where that is not known."""
+
+    waypoint: Name
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from controlplane.model.names import Name, ObjectReference, ServiceName
+from controlplane.model.service import LoadBalancingScope
 from controlplane.model.workload import AppProtocol, Locality
 
 _HTTP = frozenset({AppProtocol.HTTP11, AppProtocol.HTTP2, AppProtocol.GRPC})
@@ -35,11 +36,35 @@ class ServedPort(NamedTuple):
     protocol: AppProtocol
 
     @property
+    def is_sniffed(self) -> bool:
+        """Return whether only what a client says tells how a connection is read."""
+        return self.protocol is AppProtocol.UNKNOWN
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Return how connections to the port may be read."""
-        if self.protocol is AppProtocol.UNKNOWN:
+        if self.is_sniffed:
             return (Layer.HTTP, Layer.TCP)
         return (Layer.HTTP,) if self.protocol in _HTTP else (Layer.TCP,)
+
+
+class Nearness(NamedTuple):
+    """Which endpoints a service wants first: those that share most of ``preference`` with a place.
+
+    A scope counts only if all before it are shared. ``is_strict`` asks for those that share all of
+    them and for no others.
+    """
+
+    preference: tuple[LoadBalancingScope, ...]
+    is_strict: bool = False
+
+
+class Place(NamedTuple):
+    """Where pods of a waypoint run; ``node`` is "" where nobody knows, and nothing is near then."""
+
+    waypoint: Name
+    node: str = ""
+    locality: Locality = Locality()
 
 
 class AddressRange(NamedTuple):
@@ -78,6 +103,7 @@ class ServedService:
     ranges: tuple[AddressRange, ...] = ()
     ports: tuple[ServedPort, ...] = ()
     resolution: Resolution = Resolution.DISCOVERED
+    nearness: Nearness | None = None
 
     @property
     def hostname(self) -> str:
@@ -97,7 +123,8 @@ class Endpoint(NamedTuple):
     """One place where requests to a service port end.
 
     ``address`` is 4 or 16 bytes, or a hostname that the waypoint looks up. ``is_tunnelled`` says
-    that HBONE goes there. ``weight`` is at least 1. ``workload`` is for people to read.
+    that HBONE goes there. ``weight`` is at least 1. ``workload`` is for people to read. ``node`` is
+    "" where no node is known.
     """
 
     locality: Locality
@@ -107,6 +134,7 @@ class Endpoint(NamedTuple):
     is_healthy: bool = True
     weight: int = 1
     workload: EndpointWorkload | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +146,7 @@ class ServiceEndpoints:
     hostname: str
     port: ServedPort
     endpoints: tuple[Endpoint, ...] = ()
+    nearness: Nearness | None = None
 
     @property
     def are_looked_up(self) -> bool:

@@ -15,7 +15,7 @@ from controlplane.model.resident import Resident
 from controlplane.pipeline.encoding import Encoded, EncodedPolicy
 from controlplane.pipeline.refusals import Sent
 from controlplane.pipeline.waypoint_encoding import EncodedWaypoints
-from controlplane.pipeline.waypoint_resources import WaypointResource
+from controlplane.pipeline.waypoint_resources import PlacedResource, WaypointResource
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.residents import Residents
 from controlplane.snapshots.scope import (
@@ -24,6 +24,7 @@ from controlplane.snapshots.scope import (
     GLOBAL_AUTHORIZATIONS,
     TableKey,
     node_authorizations,
+    waypoint_endpoints,
     waypoint_resources,
 )
 
@@ -39,6 +40,7 @@ def publish_to(
     publication = _Publication(catalog)
     for type_url, collection in waypoints.by_type():
         collection.subscribe(publication.of_waypoints(type_url))
+    waypoints.near_endpoints.subscribe(publication.near_endpoints_changed)
     encoded.authorizations.subscribe(publication.policies_changed)
     encoded.node_authorizations.subscribe(publication.policies_of_nodes_changed)
     encoded.services.subscribe(publication.addresses_changed)
@@ -97,6 +99,17 @@ class _Publication:
             by_table.setdefault(node_authorizations(node), []).extend(_staged(old, new))
         for key, staged in by_table.items():
             self._catalog.stage(key, staged)
+            yield
+
+    def near_endpoints_changed(
+        self, changes: Sequence[Change[PlacedResource, Sent]]
+    ) -> Iterator[None]:
+        by_table: dict[TableKey, list[Staged]] = {}
+        for key, old, new in changes:
+            table = waypoint_endpoints(key.waypoint, key.node)
+            by_table.setdefault(table, []).extend(_staged(_sent(old), _sent(new)))
+        for table, staged in by_table.items():
+            self._catalog.stage(table, staged)
             yield
 
     def of_waypoints(self, type_url: str) -> Handler[WaypointResource, Sent]:

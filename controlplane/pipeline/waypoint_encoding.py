@@ -23,8 +23,9 @@ from controlplane.pipeline.waypoint_chains import build_direct_chains, build_ser
 from controlplane.pipeline.waypoint_clusters import build_waypoint_clusters
 from controlplane.pipeline.waypoint_discovered import build_discovered_endpoints
 from controlplane.pipeline.waypoint_listeners import build_sendable, build_waypoint_listeners
+from controlplane.pipeline.waypoint_near import build_near_endpoints
 from controlplane.pipeline.waypoint_policies import build_encoded_policies
-from controlplane.pipeline.waypoint_resources import WaypointResource
+from controlplane.pipeline.waypoint_resources import PlacedResource, WaypointResource
 from controlplane.pipeline.waypoint_routes import (
     build_encoded_routes,
     build_route_problems,
@@ -34,16 +35,21 @@ from controlplane.pipeline.waypoint_routes import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedWaypoints:
-    """What the pods of each waypoint are sent, secrets excepted, and what cannot be sent."""
+    """What the pods of each waypoint are sent, secrets excepted, and what cannot be sent.
+
+    ``near_endpoints`` are those that differ by where a pod runs; no name is among ``endpoints``
+    too.
+    """
 
     clusters: Collection[WaypointResource, Sent]
     endpoints: Collection[WaypointResource, Sent]
+    near_endpoints: Collection[PlacedResource, Sent]
     listeners: Collection[WaypointResource, Sent]
     routes: Collection[WaypointResource, Sent]
     problems: Collection[ProblemKey, Problem]
 
     def by_type(self) -> tuple[tuple[str, Collection[WaypointResource, Sent]], ...]:
-        """Return the collections with their type URLs."""
+        """Return the collections of what all pods are sent, with their type URLs."""
         return (
             (CLUSTER_TYPE, self.clusters),
             (ENDPOINT_TYPE, self.endpoints),
@@ -65,8 +71,10 @@ def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
         "listeners": build_waypoint_listeners(graph, world, chained, direct_chained),
         "routes": build_waypoint_routes(graph, world, sendable, policies, routes),
     }
+    near_endpoints = build_near_endpoints(graph, world, sendable)
     attempted: dict[str, Collection[Any, Any]] = {
         **encoded,
+        "near endpoints": near_endpoints,
         "chains of services": chained,
         "chains of workloads": direct_chained,
         "policies of services": policies.by_service,
@@ -85,6 +93,7 @@ def build_encoded_waypoints(graph: Graph, world: World) -> EncodedWaypoints:
     )
     return EncodedWaypoints(
         **encoded,
+        near_endpoints=near_endpoints,
         problems=graph.union(
             "encoding problems of waypoints",
             of_resources,

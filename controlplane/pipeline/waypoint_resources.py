@@ -17,12 +17,25 @@ class WaypointResource(NamedTuple):
     name: str
 
 
+class PlacedResource(NamedTuple):
+    """A resource for those pods of one waypoint that run on one node, "" where none is known."""
+
+    waypoint: Name
+    node: str
+    name: str
+
+
 class Chained(NamedTuple):
     """A service and its filter chains, ready to be part of a listener; a gate for each port."""
 
     service: ServedService
     chains: tuple[Chain, ...]
     gates: tuple[Gate, ...]
+
+    @property
+    def is_sniffed(self) -> bool:
+        """Return whether clients have to be listened to on some port."""
+        return any(port.is_sniffed for port in self.service.ports)
 
 
 class DirectChained(NamedTuple):

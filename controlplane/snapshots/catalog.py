@@ -18,10 +18,12 @@ from controlplane.snapshots.lookup import Lookup
 from controlplane.snapshots.scope import (
     ADDRESSES,
     AUTHORIZATIONS,
+    ENDPOINT_TYPE,
     GLOBAL_AUTHORIZATIONS,
     TableKey,
     is_narrow,
     node_authorizations,
+    waypoint_endpoints,
     waypoint_resources,
 )
 from controlplane.snapshots.table import TOMBSTONES, Table
@@ -130,19 +132,22 @@ class Catalog:
             forgotten=lambda: self._forgotten,
         )
 
-    def waypoint(self, waypoint: Name, type_url: str) -> View:
-        """Return the view of one of ``WAYPOINT_TYPES`` for the pods of a waypoint Gateway.
+    def waypoint(self, waypoint: Name, type_url: str, node: str = "") -> View:
+        """Return the view of one of ``WAYPOINT_TYPES`` for pods of a waypoint Gateway on ``node``.
 
-        It is empty while there is no such waypoint. The pods of one waypoint share it, for as
-        long as one of them holds it.
+        It is empty while there is no such waypoint. What is near differs by node, "" where that is
+        not known: pods of one waypoint share the view of endpoints with those on the same node, all
+        others with each other, for as long as one of them holds it.
         """
-        key = waypoint_resources(waypoint, type_url)
-        found = self._waypoint_views.get(key)
+        keys: tuple[TableKey, ...] = (waypoint_resources(waypoint, type_url),)
+        if type_url == ENDPOINT_TYPE:
+            keys = (*keys, waypoint_endpoints(waypoint, node))
+        found = self._waypoint_views.get(keys[-1])
         if found is None:
-            found = self._waypoint_views[key] = View(
-                lambda: self._present(key),
+            found = self._waypoint_views[keys[-1]] = View(
+                lambda: self._present(keys),
                 lambda: self.commit,
-                keys=(key,),
+                keys=keys,
                 forgotten=lambda: self._forgotten,
             )
         return found
@@ -160,9 +165,8 @@ class Catalog:
         for view in self._views.values():
             view.release()
 
-    def _present(self, key: TableKey) -> tuple[Table, ...]:
-        found = self._tables.get(key)
-        return () if found is None else (found,)
+    def _present(self, keys: Iterable[TableKey]) -> tuple[Table, ...]:
+        return tuple(self._tables[key] for key in keys if key in self._tables)
 
     def _view(self, name: tuple[str, str | None, bool], key: TableKey) -> View:
         found = self._views.get(name)

@@ -33,6 +33,7 @@ __all__ = [
     "is_narrow",
     "is_node_scope",
     "node_authorizations",
+    "waypoint_endpoints",
     "waypoint_resources",
 ]
 
@@ -66,6 +67,14 @@ def node_authorizations(node: str) -> TableKey:
 def waypoint_resources(waypoint: Name, type_url: str) -> TableKey:
     """Return the key of the resources of one type for the pods of one waypoint Gateway."""
     return TableKey(type_url, f"{_WAYPOINT}{waypoint}")
+
+
+def waypoint_endpoints(waypoint: Name, node: str) -> TableKey:
+    """Return the key of the endpoints for pods of a waypoint on ``node``, "" for none known.
+
+    A name is either in the table of all its pods or in those of nodes, never in both.
+    """
+    return TableKey(ENDPOINT_TYPE, f"{_WAYPOINT}{waypoint}/{node}")
 
 
 def is_node_scope(key: TableKey) -> bool:

@@ -85,6 +85,10 @@ class View:
                 return self._form(resource) if self._form else resource
         return None
 
+    def resources(self) -> list[Resource]:
+        """Return every live resource as this view shows it, not cached."""
+        return self.changes(FRESH)[0]
+
     def frame(self, since: int) -> Frame:
         """Return the step from ``since`` to the current commit; shared and cached."""
         return finished(self.frame_slices(since))

@@ -16,6 +16,7 @@ from controlplane.authentication.errors import (
 )
 from controlplane.model.names import Name
 from controlplane.model.resident import LIVE_PHASES, Resident
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.residents import Residents
 from controlplane.xds.errors import (
     DiscoveryError,
@@ -54,11 +55,11 @@ class Access:
         except AuthenticationError as error:
             raise _refusal(error) from error
 
-    def authorize(self, caller: Caller, node: Node) -> Name | None:
+    def authorize(self, caller: Caller, node: Node) -> WaypointPod | None:
         """Check that ``caller`` may speak for ``node``: its namespace, account and own node.
 
-        Returns the waypoint that a pod of a Gateway is of, None for a node proxy. It is told by
-        what we know of the caller's pod, never by what the client says (WS-1).
+        Returns which waypoint a pod of a Gateway is of and where it runs, None for a node proxy. It
+        is told by what we know of the caller's pod, never by what the client says (WS-1).
 
         Raises:
             ForbiddenError: it may not.
@@ -77,11 +78,11 @@ class Access:
             self._authorize_node_proxy(caller, node)
             return None
         if node.kind == WAYPOINT:
-            return self._waypoint_of(caller)
+            return self._waypoint_pod(caller)
         raise ForbiddenError(f"authorization failed: nodes of kind {node.kind} are not served")
 
-    def declared_waypoint(self, node: Node) -> Name | None:
-        """Return the waypoint whose pod an unauthenticated client says it is, if we know the pod.
+    def declared_waypoint(self, node: Node) -> WaypointPod | None:
+        """Return the pod of a waypoint that an unauthenticated client says it is, if we know it.
 
         For loopback ports alone, where nobody is asked who they are (WS-2).
         """
@@ -90,7 +91,7 @@ class Access:
         for residents in self.residents.values():
             pod = residents.pod(Name(node.namespace, node.pod))
             if pod is not None and pod.gateway and pod.phase in LIVE_PHASES:
-                return Name(pod.namespace, pod.gateway)
+                return _waypoint_pod(pod)
         return None
 
     def node_of(self, caller: Caller) -> str:
@@ -110,7 +111,7 @@ class Access:
         pod = residents.pod(caller.pod)
         return pod if pod is not None and pod.uid == caller.pod_uid else None
 
-    def _waypoint_of(self, caller: Caller) -> Name:
+    def _waypoint_pod(self, caller: Caller) -> WaypointPod:
         pod = self._pod_of(caller)
         if (
             pod is None
@@ -119,7 +120,7 @@ class Access:
             or pod.service_account != caller.service_account
         ):
             raise ForbiddenError("authorization failed: the caller is no pod of a Gateway")
-        return Name(pod.namespace, pod.gateway)
+        return _waypoint_pod(pod)
 
     def _authorize_node_proxy(self, caller: Caller, node: Node) -> None:
         if caller.account not in self.trusted:
@@ -129,6 +130,10 @@ class Access:
         own = self.node_of(caller)
         if not own or node.name != own:
             raise ForbiddenError("authorization failed: a node proxy speaks for another node")
+
+
+def _waypoint_pod(pod: Resident) -> WaypointPod:
+    return WaypointPod(Name(pod.namespace, pod.gateway), pod.node)
 
 
 def _refusal(error: AuthenticationError) -> DiscoveryError:

@@ -18,7 +18,7 @@ import structlog
 
 from controlplane.authentication.caller import Caller
 from controlplane.clock import Clock
-from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.xds.debug import DebugAnswers, DebugStream
 from controlplane.xds.errors import (
@@ -224,7 +224,7 @@ class XdsServer:
             return None
         return await self._access.authenticate(transport.metadata, transport.peer)
 
-    def _authorization(self, caller: Caller | None) -> Callable[[Node], Name | None]:
+    def _authorization(self, caller: Caller | None) -> Callable[[Node], WaypointPod | None]:
         """Return what checks the node of a stream's first request, and tells its waypoint."""
         if self._access is None:
             return lambda _: None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.clock import Clock
-from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
 from controlplane.snapshots.table import FRESH
@@ -47,9 +47,9 @@ class Origin:
 class Session:
     """The state of one stream, of the client at ``origin``.
 
-    ``authorize`` raises ForbiddenError if the caller may not speak for a node; it returns the
-    waypoint whose pod the client is, None for every other client. A waypoint's pod is asked about
-    again and again: its stream ends when it is one no more.
+    ``authorize`` raises ForbiddenError if the caller may not speak for a node; it returns which
+    pod of a waypoint the client is, None for every other client. A waypoint's pod is asked about
+    again and again: its stream ends when it is one no more, or is elsewhere.
 
     Call ``receive`` for every request, ``responses`` after it and after every commit, and look at
     ``ending`` from time to time.
@@ -62,7 +62,7 @@ class Session:
         clock: Clock,
         *,
         origin: Origin | None = None,
-        authorize: Callable[[Node], Name | None] = lambda _: None,
+        authorize: Callable[[Node], WaypointPod | None] = lambda _: None,
         observer: Observer | None = None,
     ) -> None:
         self.origin = origin or Origin()
@@ -94,10 +94,10 @@ class Session:
         if not request.HasField("node") or not request.node.id:
             raise MalformedRequestError("missing node information")
         node = read_node(request.node)
-        waypoint = self._authorize(node)
-        if waypoint is not None:
+        pod = self._authorize(node)
+        if pod is not None:
             self._waypoint = WaypointTypes(
-                waypoint,
+                pod,
                 StreamTools(
                     catalog=self._catalog,
                     settings=self._settings,
@@ -177,7 +177,7 @@ class Session:
 
     def ending(self) -> str | None:
         """Return why the stream should end now, in words; the client comes back and resumes."""
-        if self._waypoint is not None and not self._is_still_of(self._waypoint.waypoint):
+        if self._waypoint is not None and not self._is_still(self._waypoint.pod):
             return "the caller is no pod of this Gateway any more"
         for subscription in self.subscriptions.values():
             if subscription.is_lost:
@@ -243,9 +243,9 @@ class Session:
             and self._clock.monotonic() - self._opened < self._settings.authorization_wait
         )
 
-    def _is_still_of(self, waypoint: Name) -> bool:
+    def _is_still(self, pod: WaypointPod) -> bool:
         try:
-            return self.node is None or self._authorize(self.node) == waypoint
+            return self.node is None or self._authorize(self.node) == pod
         except ForbiddenError:
             return False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from controlplane.clock import Clock
 from controlplane.encode.envelope import SECRET_TYPE
 from controlplane.encode.no_routes import encode_no_routes
-from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import (
     CLUSTER_TYPE,
@@ -35,10 +35,10 @@ class StreamTools:
 
 
 class WaypointTypes:
-    """What one pod of ``waypoint`` is sent on one stream; nothing of any other waypoint."""
+    """What one pod of a waypoint is sent on one stream; nothing of any other waypoint."""
 
-    def __init__(self, waypoint: Name, tools: StreamTools) -> None:
-        self.waypoint = waypoint
+    def __init__(self, pod: WaypointPod, tools: StreamTools) -> None:
+        self.pod = pod
         self._tools = tools
         self._opened = tools.clock.monotonic()
         self._subscriptions: dict[str, Subscription] = {}
@@ -88,7 +88,7 @@ class WaypointTypes:
 
     def _configuration(self, type_url: str) -> WaypointSubscription | None:
         tools = self._tools
-        view = tools.catalog.waypoint(self.waypoint, type_url)
+        view = tools.catalog.waypoint(self.pod.waypoint, type_url, self.pod.node)
         if type_url == CLUSTER_TYPE:
             return WaypointSubscription(
                 type_url,

@@ -20,6 +20,7 @@ from controlplane.encode.envelope import (
 )
 from controlplane.encode.resource import Resource
 from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import waypoint_resources
 from controlplane.xds.node import Node
@@ -89,7 +90,7 @@ def a_waypoint_session(
     catalog: Catalog,
     clock: FakeClock | None = None,
     *,
-    authorize: Callable[[Node], Name | None] = lambda _: WAYPOINT,
+    authorize: Callable[[Node], WaypointPod | None] = lambda _: WaypointPod(WAYPOINT),
     **settings: Any,
 ) -> Session:
     return Session(catalog, XdsSettings(**settings), clock or FakeClock(), authorize=authorize)

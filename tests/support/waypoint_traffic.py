@@ -5,6 +5,7 @@ from typing import Any
 from controlplane.dataflow import Graph, Input
 from controlplane.encode.connection_gate import OPEN
 from controlplane.encode.dispatch import Gates
+from controlplane.mesh.nearness import PlaceKey
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
@@ -16,6 +17,7 @@ from controlplane.model.waypoint_traffic import (
     AddressRange,
     DirectWorkloads,
     Endpoint,
+    Place,
     ServedPort,
     ServedService,
     ServiceEndpoints,
@@ -49,6 +51,9 @@ class Traffic:
         self.direct: Input[Name, DirectWorkloads] = graph.input(
             "direct", DirectWorkloads, key=lambda value: value.waypoint
         )
+        self.places: Input[PlaceKey, Place] = graph.input(
+            "places", Place, key=lambda value: PlaceKey(value.waypoint, value.node)
+        )
         problems: Input[ProblemKey, Problem] = graph.input(
             "traffic problems", Problem, key=problem_key
         )
@@ -57,6 +62,7 @@ class Traffic:
             services=self.services,
             endpoints=self.endpoints,
             direct=self.direct,
+            places=self.places,
             problems=problems,
         )
 

@@ -26,6 +26,7 @@ from controlplane.model.connection import Connection
 from controlplane.model.names import Name
 from controlplane.model.network import text_from_address
 from controlplane.model.service import Service
+from controlplane.model.waypoint import WaypointPod
 from controlplane.model.workload import Workload, WorkloadStatus
 from controlplane.snapshots.forms import is_service_name
 from controlplane.snapshots.scope import (
@@ -35,7 +36,6 @@ from controlplane.snapshots.scope import (
     ENDPOINT_TYPE,
     LISTENER_TYPE,
     ROUTE_TYPE,
-    waypoint_resources,
 )
 
 HELP: Final[Mapping[str, str]] = {
@@ -146,9 +146,9 @@ class DebugDocuments:
         if not parameters.get("proxyID"):
             raise BadQuestionError("say whose: ?proxyID=NAME.NAMESPACE of a client in syncz")
         client = (await self.clients(viewer, parameters))[0]
-        waypoint = waypoint_of(
-            self._view.knowledge.pipeline.world, Name(client.namespace, client.pod)
-        )
+        world = self._view.knowledge.pipeline.world
+        pod = Name(client.namespace, client.pod)
+        waypoint = waypoint_of(world, pod)
         types = _TYPES if waypoint is None else _WAYPOINT_TYPES
         wanted = [each for each in parameters.get("types", "").lower().split(",") if each]
         unknown = [each for each in wanted if each not in types]
@@ -157,7 +157,9 @@ class DebugDocuments:
                 f"{unknown[0][:40]!r} is no type that is served: there are {', '.join(types)}"
             )
         if waypoint is not None:
-            return self._waypoint_dump(viewer, waypoint, wanted or types, parameters)
+            resident = world.residents.get(pod)
+            place = WaypointPod(waypoint, "" if resident is None else resident.node)
+            return self._waypoint_dump(viewer, place, wanted or types, parameters)
         snapshot = snapshot_of(
             self._view.knowledge.catalog,
             client.node or None,
@@ -168,15 +170,19 @@ class DebugDocuments:
         return object_of_arrays([("configs", _shown(viewer, resources))], _encode(parameters))
 
     def _waypoint_dump(
-        self, viewer: Viewer, waypoint: Name, wanted: Iterable[str], parameters: Parameters
+        self, viewer: Viewer, pod: WaypointPod, wanted: Iterable[str], parameters: Parameters
     ) -> Pieces:
-        """Return what the pods of a waypoint are sent; secrets are made for each and not shown."""
+        """Return what a pod of a waypoint is sent; secrets are made for each and not shown."""
+        catalog = self._view.knowledge.catalog
         world = self._view.knowledge.pipeline.world
         documents = (
             {"name": each.name, "version": each.version, "resource": envoy_json(each)}
             for short in wanted
-            for each in self._table(waypoint_resources(waypoint, _WAYPOINT_TYPES[short]))
-            if viewer.may_see(object_behind(world, waypoint, each.name).namespace)
+            for each in sorted(
+                catalog.waypoint(pod.waypoint, _WAYPOINT_TYPES[short], pod.node).resources(),
+                key=lambda resource: resource.name,
+            )
+            if viewer.may_see(object_behind(world, pod.waypoint, each.name).namespace)
         )
         return object_of_arrays([("configs", documents)], _encode(parameters))
 

@@ -12,6 +12,7 @@ from controlplane.encode.envelope import (
     SECRET_TYPE,
 )
 from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from controlplane.xds.errors import ForbiddenError
@@ -126,11 +127,11 @@ def test_nobody_else_is_sent_the_configuration_of_waypoints(type_url: str) -> No
 
 
 @pytest.mark.proves("WS-4")
-@pytest.mark.parametrize("becomes", ["gone", "another"])
+@pytest.mark.parametrize("becomes", ["gone", "another", "elsewhere"])
 def test_a_stream_ends_with_its_place_in_the_waypoint(becomes: str) -> None:
-    known: dict[str, Name] = {"is": WAYPOINT}
+    known = {"is": WaypointPod(WAYPOINT, "node-a")}
 
-    def authorize(_: Node) -> Name:
+    def authorize(_: Node) -> WaypointPod:
         if "is" not in known:
             raise ForbiddenError("no pod of a Gateway")
         return known["is"]
@@ -138,10 +139,13 @@ def test_a_stream_ends_with_its_place_in_the_waypoint(becomes: str) -> None:
     session = a_waypoint_session(a_catalog(), authorize=authorize)
     ask(session, CLUSTER_TYPE)
     assert session.ending() is None
-    if becomes == "gone":
-        del known["is"]
-    else:
-        known["is"] = OTHER
+    match becomes:
+        case "gone":
+            del known["is"]
+        case "another":
+            known["is"] = WaypointPod(OTHER, "node-a")
+        case _:
+            known["is"] = WaypointPod(WAYPOINT, "node-b")
     assert "no pod of this Gateway" in (session.ending() or "")
 
 

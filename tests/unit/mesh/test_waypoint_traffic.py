@@ -249,8 +249,8 @@ def test_workloads_at_different_places_all_count() -> None:
         a_waypoint("waypoint", "shop"), a_web(), a_web_pod(), a_web_pod("b", ip="10.0.0.2")
     )
     assert [each._replace(workload=None) for each in _endpoints(mesh)] == [
-        Endpoint(Locality(), b"\x0a\0\0\x01", 8080, is_tunnelled=True),
-        Endpoint(Locality(), b"\x0a\0\0\x02", 8080, is_tunnelled=True),
+        Endpoint(Locality(), b"\x0a\0\0\x01", 8080, is_tunnelled=True, node="node-1"),
+        Endpoint(Locality(), b"\x0a\0\0\x02", 8080, is_tunnelled=True, node="node-1"),
     ]
 
 

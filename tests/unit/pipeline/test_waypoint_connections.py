@@ -16,7 +16,6 @@ from controlplane.model.route_parent import ParentReference
 from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE
 from tests.support.builders import (
     HBONE,
-    a_namespace,
     a_pod,
     a_service,
     a_service_entry,
@@ -122,32 +121,6 @@ def test_a_cluster_whose_policy_cannot_be_used_has_no_endpoints_whatever_there_i
     assert cluster["load_assignment"] == {"cluster_name": WEB_HTTP}
     waypoints.apply(a_policy())
     assert waypoints.documents(CLUSTER_TYPE)[WEB_HTTP]["type"] == "EDS"
-
-
-@pytest.mark.proves("WC-72")
-@pytest.mark.parametrize(
-    "asked",
-    [{"traffic_distribution": "PreferClose"}, {"internal_traffic_policy": "Local"},
-     {"annotations": {"networking.istio.io/traffic-distribution": "PreferSameNode"}}],
-)  # fmt: skip
-def test_what_is_near_is_not_counted_and_that_is_said(asked: dict[str, Any]) -> None:
-    plain, near = a_mesh(), a_mesh(a_service("web", "shop", labels=USE, ports=PORTS, **asked))
-    assert [problem.code for problem in near.problems()] == ["waypoint.nearness-not-applied"]
-    assert near.documents(CLUSTER_TYPE) == plain.documents(CLUSTER_TYPE)
-
-
-@pytest.mark.proves("WC-72")
-def test_what_a_namespace_asks_for_is_said_too() -> None:
-    annotations = {"networking.istio.io/traffic-distribution": "PreferClose"}
-    waypoints = a_mesh(a_namespace("shop", annotations=annotations))
-    codes = {problem.code for problem in waypoints.problems()}
-    assert codes == {"waypoint.nearness-not-applied"}
-
-
-@pytest.mark.refutes("WC-72")
-def test_nothing_is_said_where_nothing_is_asked() -> None:
-    free = a_service("free", "shop", ports=PORTS, traffic_distribution="PreferClose")
-    assert a_mesh(free).problems() == []
 
 
 def an_entry(host: str, resolution: str) -> Any:

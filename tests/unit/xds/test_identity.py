@@ -15,6 +15,7 @@ from controlplane.authentication.errors import (
     UnauthenticatedError,
 )
 from controlplane.model.names import Name
+from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.residents import Residents
 from controlplane.xds.errors import DiscoveryError, ForbiddenError
 from controlplane.xds.identity import Access
@@ -30,6 +31,7 @@ CALLER = Caller(
     pod_uid="uid-of-istio-system-ztunnel-a",
     node_name="node-a",
 )
+POD = WaypointPod(Name("istio-system", "waypoint"), "node-a")
 NODE = Node(id="ztunnel~", kind="ztunnel", namespace="istio-system", name="node-a")
 
 
@@ -105,7 +107,7 @@ def test_whoever_is_no_proxy_is_told_nothing(kind: str) -> None:
 def test_a_pod_of_a_gateway_is_a_waypoint() -> None:
     waypoint = replace(a_resident(), gateway="waypoint")
     found = access(waypoint).authorize(CALLER, replace(NODE, kind="waypoint"))
-    assert found == Name("istio-system", "waypoint")
+    assert found == POD
     with pytest.raises(ForbiddenError, match="not served"):
         access(waypoint).authorize(CALLER, replace(NODE, kind="sidecar"))
 
@@ -121,7 +123,7 @@ def test_a_pod_that_has_ended_is_a_waypoint_no_more() -> None:
 def test_on_plaintext_ports_a_waypoint_is_who_it_says_if_we_know_the_pod() -> None:
     waypoint = replace(a_resident(), gateway="waypoint")
     node = replace(NODE, kind="waypoint", pod="ztunnel-a")
-    assert access(waypoint).declared_waypoint(node) == Name("istio-system", "waypoint")
+    assert access(waypoint).declared_waypoint(node) == POD
 
 
 @pytest.mark.refutes("WS-2")
