@@ -50,8 +50,9 @@ class Caller:
 class HttpRequest:
     """What is asked, as Envoy sees it after normalizing the path.
 
-    Names of headers are lower case, values of one name are joined with commas. ``metadata`` is
-    that of filters, by filter and key.
+    ``destination`` is packed; it is b"", and ``port`` 0, where the client came by hostname. Names
+    of headers are lower case, values of one name are joined with commas. ``metadata`` is that of
+    filters, by filter and key.
     """
 
     caller: Caller

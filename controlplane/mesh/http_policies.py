@@ -2,7 +2,7 @@
 
 AuthorizationPolicies with targets, waypoints and what they serve come in. The policies of every
 service and of every waypoint go out, with what is wrong with them; ``token_rules`` attaches
-RequestAuthentications the same way. docs/protocol/http-policies.md HP-1, HP-2, HP-17.
+RequestAuthentications the same way. docs/protocol/http-policies.md HP-1, HP-2, HP-17, HP-26.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import AuthorizationPolicy
+from controlplane.mesh.http_destinations import at_addresses
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.policy_targets import GROUPS, TargetingPolicy
@@ -57,7 +58,8 @@ class HttpPolicies:
     """The policies that waypoints enforce, sorted by name.
 
     Every service and every waypoint has an entry, without policies an empty one: one that is
-    missing is not known to be open. ``by_waypoint`` is for workloads reached by address.
+    missing is not known to be open. Those of services are as they are at its addresses (HP-26).
+    ``by_waypoint`` is for workloads reached by address.
     """
 
     by_service: Collection[WaypointHost, tuple[HttpPolicy, ...]]
@@ -138,7 +140,7 @@ def build_http_policies(
             return None
         own = _sorted(fetch.where(by_target, Target(*service.owner)))
         both = {policy.key: policy for policy in (*inherited, *own)}
-        return tuple(both[key] for key in sorted(both))
+        return tuple(at_addresses(both[key], service.ranges) for key in sorted(both))
 
     by_service = graph.derive("policies of served services", served, of_service)
 

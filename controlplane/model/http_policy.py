@@ -4,6 +4,7 @@
 and ``insight.http_decision`` judges requests by them. docs/protocol/http-policies.md HP-n.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -129,6 +130,8 @@ class Criterion(NamedTuple):
     path: tuple[str, ...] = ()
 
 
+Settled = Criterion | bool
+"""What is left of a criterion where something is known: whether it is met, or what to look at."""
 Criteria = tuple[Criterion, ...]
 """What has to be met together; nothing is met by anything."""
 
@@ -165,10 +168,22 @@ class HttpPolicy:
 
         A client may come by hostname, and then nobody but the chain knows the port (HP-25).
         """
-        if not any(_looks_at_port(rule) for rule in self.rules):
-            return self
-        read = (_at_port(rule, port) for rule in self.rules)
-        return replace(self, rules=tuple(rule for rule in read if rule is not None))
+
+        def at(criterion: Criterion) -> Settled:
+            if criterion.attribute is not Attribute.DESTINATION_PORT:
+                return criterion
+            return (port in criterion.values) is not criterion.is_negated
+
+        return self.settled(at)
+
+    def settled(self, settle: Callable[[Criterion], Settled]) -> "HttpPolicy":
+        """Return what is left of it where ``settle`` knows what is met and what is not.
+
+        A criterion that is met goes, one that is not takes what needs it with it.
+        """
+        read = tuple(_settled_rule(rule, settle) for rule in self.rules)
+        rules = tuple(rule for rule in read if rule is not None)
+        return self if rules == self.rules else replace(self, rules=rules)
 
     def for_connections(self) -> "HttpPolicy":
         """Return what is enforced of it on a TCP port, which is never less strict (HP-16)."""
@@ -184,29 +199,30 @@ def _needs_http(rule: HttpRule) -> bool:
     return any(criterion.attribute.needs_http for criteria in sets for criterion in criteria)
 
 
-def _looks_at_port(rule: HttpRule) -> bool:
-    sets = (*rule.operations, rule.conditions)
-    return any(each.attribute is Attribute.DESTINATION_PORT for found in sets for each in found)
-
-
-def _at_port(rule: HttpRule, port: int) -> HttpRule | None:
-    """Return the rule for one port; None if it is never met there."""
-    operations = [_criteria_at(criteria, port) for criteria in rule.operations]
-    met = tuple(criteria for criteria in operations if criteria is not None)
-    conditions = _criteria_at(rule.conditions, port)
-    if conditions is None or (rule.operations and not met):
+def _settled_rule(rule: HttpRule, settle: Callable[[Criterion], Settled]) -> HttpRule | None:
+    """Return what is left of the rule; None if it is never met."""
+    sources = _settled_sets(rule.sources, settle)
+    operations = _settled_sets(rule.operations, settle)
+    conditions = _settled(rule.conditions, settle)
+    if conditions is None or (rule.sources and not sources):
         return None
-    return rule._replace(operations=met, conditions=conditions)
+    if rule.operations and not operations:
+        return None
+    return rule._replace(sources=sources, operations=operations, conditions=conditions)
 
 
-def _criteria_at(criteria: Criteria, port: int) -> Criteria | None:
-    found = []
-    for criterion in criteria:
-        if criterion.attribute is not Attribute.DESTINATION_PORT:
-            found.append(criterion)
-        elif (port in criterion.values) is criterion.is_negated:
-            return None
-    return tuple(found)
+def _settled_sets(
+    sets: tuple[Criteria, ...], settle: Callable[[Criterion], Settled]
+) -> tuple[Criteria, ...]:
+    found = (_settled(criteria, settle) for criteria in sets)
+    return tuple(criteria for criteria in found if criteria is not None)
+
+
+def _settled(criteria: Criteria, settle: Callable[[Criterion], Settled]) -> Criteria | None:
+    found = [settle(criterion) for criterion in criteria]
+    if any(each is False for each in found):
+        return None
+    return tuple(each for each in found if not isinstance(each, bool))
 
 
 def _without_http(rule: HttpRule) -> HttpRule:

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.insight.http_decision import Caller, HttpRequest, decide, matched, meets
 from controlplane.lab.envoy_binary import validate
+from controlplane.mesh.http_destinations import at_addresses
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.model.http_policy import (
     Attribute,
@@ -21,6 +22,7 @@ from controlplane.model.http_policy import (
     PathTemplate,
 )
 from controlplane.model.policy import MatchType, StringMatch
+from controlplane.model.waypoint_traffic import AddressRange
 from tests.support.connection_bed import Place, connection_bootstrap, let_through
 from tests.support.policy_bed import PROVIDER, Answer, Asked, PolicyBed, policy_bootstrap
 from tests.support.policy_cases import (
@@ -223,3 +225,29 @@ def test_a_policy_at_a_port_is_the_policy_without_its_ports() -> None:
             nowhere = replace(request, port=0)
             assert decide(nowhere, there, asked=PROVIDER) == verdict
     assert changed > 100
+
+
+@pytest.mark.proves("HP-26")
+@pytest.mark.refutes("HP-26")
+def test_who_comes_by_hostname_may_no_more_than_by_any_address() -> None:
+    random = Random(SEED)
+    ends = some_ends(random, 20)
+    addresses = sorted({each.destination for each in ends})
+    allowed = {False: 0, True: 0}
+    for policies in _cases(random):
+        for _ in range(4):
+            request = a_request(random, random.choice(ends))
+            chosen = sorted(random.sample(addresses, random.randint(1, 3)))
+            ranges = tuple(AddressRange(each, len(each) * 8) for each in chosen)
+            there = [at_addresses(policy, ranges).at_port(request.port) for policy in policies]
+            verdicts = set()
+            for each in chosen:
+                by_address = replace(request, destination=each)
+                verdict = decide(by_address, policies, asked=PROVIDER)
+                assert decide(by_address, there, asked=PROVIDER) == verdict
+                verdicts.add(verdict.is_allowed)
+            nameless = replace(request, destination=b"", port=0)
+            by_hostname = decide(nameless, there, asked=PROVIDER).is_allowed
+            assert not by_hostname or verdicts == {True}
+            allowed[by_hostname] += 1
+    assert min(allowed.values()) > 100

@@ -23,6 +23,7 @@ from controlplane.lab.certificates import HeldCertificate
 from controlplane.lab.envoy import Envoy
 from controlplane.lab.hbone import HboneClient, Waypoint
 from controlplane.lab.hbone_terminator import Terminator
+from controlplane.manifests.core import Service
 from controlplane.manifests.istio import AuthorizationPolicy, TargetReference
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
@@ -181,22 +182,26 @@ class PolicedWaypoint:
         write_routes(self.mesh, self.routes)
 
 
+def the_web(*addresses: str) -> Service:
+    """Return service ``web`` at ``addresses``."""
+    return a_service(
+        "web",
+        "app",
+        ips=addresses,
+        labels=_USE,
+        selector={"app": "web"},
+        ports=[
+            a_service_port(number, name=name, target_port=number) for number, name in _PORTS.items()
+        ],
+    )
+
+
 def a_policed_mesh(*manifests: Manifest | MeshConfig) -> Waypoints:
     """Return the mesh with ``manifests`` besides its services."""
     mesh = Waypoints()
     mesh.apply(
         a_waypoint("waypoint", "app"),
-        a_service(
-            "web",
-            "app",
-            ips=[VIP],
-            labels=_USE,
-            selector={"app": "web"},
-            ports=[
-                a_service_port(number, name=name, target_port=number)
-                for number, name in _PORTS.items()
-            ],
-        ),
+        the_web(VIP),
         a_service(
             "auth",
             "app",

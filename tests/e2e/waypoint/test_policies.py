@@ -23,6 +23,7 @@ from tests.support.policed_waypoint import (
     a_policed_mesh,
     a_policed_waypoint,
     a_web_policy,
+    the_web,
 )
 
 BOB = an_identity("bob", "client")
@@ -30,6 +31,7 @@ FROM_ALICE = AuthorizationRule(sources=(Source(principals=("cluster.local/ns/cli
 FROM_BOB = AuthorizationRule(sources=(Source(principals=("cluster.local/ns/client/sa/bob",)),))
 ANYTHING = AuthorizationRule()
 HOST = "web.app.svc.cluster.local"
+SECOND = "10.96.0.20"
 
 
 def _path(text: str) -> AuthorizationRule:
@@ -97,6 +99,36 @@ async def test_who_comes_by_hostname_is_bound_by_what_is_said_about_ports(tmp_pa
         assert await _first_bytes(waypoint, ALICE, f"{HOST}:9000") == b""
         assert await _first_bytes(waypoint, ALICE, f"{VIP}:9000") == b""
         assert waypoint.asked.connections == 0
+
+
+@pytest.mark.proves("HP-26")
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+async def test_who_comes_by_hostname_is_bound_by_what_is_said_about_addresses(
+    tmp_path: Path, action: str
+) -> None:
+    rules = [_of("10.96.0.0/24", "/all"), _of(VIP, "/some"), _of("10.97.0.1", "/none")]
+    mesh = a_policed_mesh(a_web_policy("p", *rules, action=action), the_web(VIP, SECOND))
+    met, unmet = (200, 403) if action == "ALLOW" else (403, 200)
+    expected = {"/all": (met,) * 3, "/some": (met, unmet, 403), "/none": (unmet,) * 3}
+    async with a_policed_waypoint(tmp_path, mesh) as waypoint:
+        for number, authority in enumerate((f"{VIP}:80", f"{SECOND}:80", f"{HOST}:80")):
+            async with waypoint.browsing(authority=authority) as http:
+                for path, statuses in expected.items():
+                    assert (await http.get(path)).status_code == statuses[number], path
+
+
+@pytest.mark.proves("HP-26")
+async def test_nor_do_connections_by_hostname_get_around_it(tmp_path: Path) -> None:
+    denied = a_web_policy("p", _of(VIP), action="DENY")
+    async with a_policed_waypoint(tmp_path, a_policed_mesh(denied)) as waypoint:
+        assert await _first_bytes(waypoint, ALICE, f"{VIP}:9000") == b""
+        assert await _first_bytes(waypoint, ALICE, f"{HOST}:9000") == b""
+        assert waypoint.asked.connections == 0
+
+
+def _of(address: str, *paths: str) -> AuthorizationRule:
+    when = (When(key="destination.ip", values=(address,)),)
+    return AuthorizationRule(operations=(Operation(paths=paths),) if paths else (), when=when)
 
 
 @pytest.mark.proves("WC-14", "HP-22")
