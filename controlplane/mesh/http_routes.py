@@ -14,12 +14,18 @@ from controlplane.mesh.foreign_services import ForeignKey
 from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership, revision_filter
 from controlplane.mesh.problems import ProblemKey, problem_key
-from controlplane.mesh.route_backends import RefusedBackend, RouteBackends
+from controlplane.mesh.route_backends import (
+    NOT_PERMITTED,
+    Attachment,
+    RefusedBackend,
+    RouteBackends,
+)
 from controlplane.mesh.route_order import RankedRoute, ordered_routes
 from controlplane.mesh.route_parents import (
     RESOLVED_REFERENCES,
     JudgedParent,
     RouteParents,
+    parent_owner,
     parent_owners,
 )
 from controlplane.mesh.route_rules import (
@@ -122,7 +128,10 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
         ]
         made_for = {
             EndpointsKey(service.waypoint, service.hostname, port.number): ordered_routes(
-                each for ports, made in attached if port.number in ports for each in made
+                _on_port(each, service.hostname, port.number)
+                for ports, made in attached
+                if port.number in ports
+                for each in made
             )
             for port in service.ports
             if Layer.HTTP in port.layers
@@ -164,27 +173,43 @@ def _routes(
 ) -> Iterator[RankedRoute]:
     """Yield the routes of one route object at one service, in the order they are written."""
     namespace = route.reference.namespace
-    is_producer = namespace in (service.service.namespace, service.waypoint.namespace)
+    attachment = Attachment(service.waypoint, namespace, service.owner)
     for rule in route.rules:
         made = replace(
             rule.template,
-            consumer=_NOBODY if is_producer else namespace,
+            consumer=_NOBODY if attachment.is_producer else namespace,
             backends=tuple(
-                _backend(fetch, backends, service.waypoint, namespace, wanted)
-                for wanted in rule.backends
+                _backend(fetch, backends, attachment, wanted) for wanted in rule.backends
             ),
-            mirrors=tuple(_mirrors(fetch, backends, service.waypoint, namespace, rule.mirrors)),
+            mirrors=tuple(_mirrors(fetch, backends, attachment, rule.mirrors)),
         )
         for match, rank in zip(rule.matches, rule.ranks, strict=True):
             yield RankedRoute(rank, replace(made, match=match))
 
 
+def _on_port(ranked: RankedRoute, hostname: str, port: int) -> RankedRoute:
+    """Return a route as it is on one port: policies of another port were not asked (HR-26)."""
+    route = ranked.route
+    if not route.consumer:
+        return ranked
+
+    def is_elsewhere(place: Destination) -> bool:
+        return place.hostname == hostname and place.port != port
+
+    backends = tuple(
+        replace(each, destination=_INVALID) if is_elsewhere(each.destination) else each
+        for each in route.backends
+    )
+    mirrors = tuple(each for each in route.mirrors if not is_elsewhere(each.destination))
+    return ranked._replace(route=replace(route, backends=backends, mirrors=mirrors))
+
+
 def _backend(
-    fetch: Fetch, backends: RouteBackends, waypoint: Name, namespace: str, wanted: WantedBackend
+    fetch: Fetch, backends: RouteBackends, attachment: Attachment, wanted: WantedBackend
 ) -> RouteBackend:
     destination = _INVALID
     if wanted.is_usable:
-        found = backends.resolve(fetch, waypoint, namespace, wanted.reference, Layer.HTTP)
+        found = backends.resolve_for(fetch, attachment, wanted.reference, Layer.HTTP)
         destination = _INVALID if isinstance(found, RefusedBackend) else found.destination
     return RouteBackend(
         destination=destination,
@@ -197,12 +222,11 @@ def _backend(
 def _mirrors(
     fetch: Fetch,
     backends: RouteBackends,
-    waypoint: Name,
-    namespace: str,
+    attachment: Attachment,
     mirrors: Iterable[WantedMirror],
 ) -> Iterator[Mirror]:
     for wanted in mirrors:
-        found = backends.resolve(fetch, waypoint, namespace, wanted.reference, Layer.HTTP)
+        found = backends.resolve_for(fetch, attachment, wanted.reference, Layer.HTTP)
         if not isinstance(found, RefusedBackend):
             yield Mirror(found.destination, wanted.millionths)
 
@@ -234,7 +258,21 @@ def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict
         judged = parents.judge(fetch, parent, namespace)
         if judged is None:
             continue
-        unresolved = _unresolved(fetch, parents.backends, judged, namespace, route.rules)
+        owner = parent_owner(parent, namespace) or route.reference
+        attached = _Attached(
+            tuple(
+                Attachment(waypoint, namespace, owner)
+                for waypoint in judged.waypoints or (Name(namespace, ""),)
+            ),
+            parents.attached_ports(fetch, [parent], namespace, owner)
+            & {
+                port.number
+                for service in fetch.where(parents.served, owner)
+                for port in service.ports
+                if Layer.HTTP in port.layers
+            },
+        )
+        unresolved = _unresolved(fetch, parents.backends, attached, route.rules)
         faults += unresolved
         told.append(
             RouteParent(
@@ -254,25 +292,38 @@ def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict
     return Verdict(tuple(told), tuple(problems.values()))
 
 
+class _Attached(NamedTuple):
+    """One parent of a route: at each of its waypoints, and the ports there."""
+
+    places: tuple[Attachment, ...]
+    ports: frozenset[int]
+
+
 def _unresolved(
-    fetch: Fetch,
-    backends: RouteBackends,
-    parent: JudgedParent,
-    namespace: str,
-    rules: Iterable[JudgedRule],
+    fetch: Fetch, backends: RouteBackends, attached: _Attached, rules: Iterable[JudgedRule]
 ) -> tuple[RouteFault, ...]:
-    """Return the backends that cannot be, as the waypoints of ``parent`` see them."""
+    """Return the backends that cannot be, as the waypoints of a parent see them."""
     found: dict[str, RouteFault] = {}
-    for waypoint in parent.waypoints or (Name(namespace, ""),):
+    for attachment in attached.places:
         for rule in rules:
             places = [(wanted.reference, wanted.field) for wanted in rule.backends]
             places += [(wanted.reference, wanted.field) for wanted in rule.mirrors]
             for reference, field in places:
-                refused = backends.resolve(fetch, waypoint, namespace, reference, Layer.HTTP)
-                if isinstance(refused, RefusedBackend):
-                    code = "route.backend-not-usable"
-                    fault = RouteFault(refused.reason, code, field, refused.message)
-                    found.setdefault(field, fault)
+                resolved = backends.resolve_for(fetch, attachment, reference, Layer.HTTP)
+                if isinstance(resolved, RefusedBackend):
+                    refused = resolved
+                elif (
+                    not attachment.is_producer
+                    and resolved.owner == attachment.parent
+                    and attached.ports - {resolved.port.number}
+                ):
+                    message = f"requests to another port are not sent to {resolved.port.number}"
+                    refused = RefusedBackend(NOT_PERMITTED, message)
+                else:
+                    continue
+                code = "route.backend-not-usable"
+                fault = RouteFault(refused.reason, code, field, refused.message)
+                found.setdefault(field, fault)
     return tuple(found.values())
 
 

@@ -1,7 +1,7 @@
 """What a route may send to: a reference to a backend comes in, a destination or a refusal goes out.
 
 Routes of every kind ask here, each for the layer it works on. Published services and what
-waypoints serve are what is known. docs/protocol/http-routes.md HR-20 to HR-24.
+waypoints serve are what is known. docs/protocol/http-routes.md HR-20 to HR-26.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from controlplane.model.waypoint_traffic import Layer, Resolution, ServedPort, S
 BACKEND_NOT_FOUND: Final = "BackendNotFound"
 INVALID_KIND: Final = "InvalidKind"
 INVALID_DESTINATION: Final = "InvalidDestination"
+NOT_PERMITTED: Final = "RefNotPermitted"
 
 ISTIO_GROUP: Final = "networking.istio.io"
 
@@ -33,11 +34,25 @@ class BackendReference(NamedTuple):
     port: int = 0
 
 
+class Attachment(NamedTuple):
+    """Whose routes are judged, and where: those of ``namespace`` for ``parent`` at ``waypoint``."""
+
+    waypoint: Name
+    namespace: str
+    parent: ObjectReference
+
+    @property
+    def is_producer(self) -> bool:
+        """Return whether the routes belong to who runs the service or its waypoint."""
+        return self.namespace in (self.parent.namespace, self.waypoint.namespace)
+
+
 class ResolvedBackend(NamedTuple):
-    """Where a reference leads, and what is spoken there."""
+    """Where a reference leads, what is spoken there, and the object that is behind it."""
 
     destination: Destination
     port: ServedPort
+    owner: ObjectReference
 
 
 class RefusedBackend(NamedTuple):
@@ -54,6 +69,27 @@ class RouteBackends:
     by_owner: Index[ObjectReference, ServiceName, Claim]
     by_hostname: Index[str, ServiceName, Claim]
     served: Collection[WaypointHost, ServedService]
+
+    def resolve_for(
+        self, fetch: Fetch, attachment: Attachment, reference: BackendReference, layer: Layer
+    ) -> ResolvedBackend | RefusedBackend:
+        """Return where ``reference`` of a route leads, if who wrote the route may send there.
+
+        The waypoint sends as itself, and has asked the policies of the parent alone. So a consumer
+        gets no further than the parent and the Services of its own namespace (HR-26).
+        """
+        found = self.resolve(fetch, attachment.waypoint, attachment.namespace, reference, layer)
+        if isinstance(found, RefusedBackend) or attachment.is_producer:
+            return found
+        owner = found.owner
+        is_own = owner.kind == "Service" and owner.namespace == attachment.namespace
+        if is_own or owner == attachment.parent:
+            return found
+        message = (
+            f"{owner} is not of the namespace {attachment.namespace}: a route for requests of its "
+            f"own namespace leads to {attachment.parent} and to Services beside the route"
+        )
+        return RefusedBackend(NOT_PERMITTED, message)
 
     def resolve(
         self,
@@ -90,7 +126,9 @@ class RouteBackends:
             message = f"{found.owner} is wherever a client sends to: nothing can be sent on to it"
             return RefusedBackend(INVALID_DESTINATION, message)
         return ResolvedBackend(
-            Destination(hostname=found.hostname, port=port.number, is_served=is_served), port
+            Destination(hostname=found.hostname, port=port.number, is_served=is_served),
+            port,
+            found.owner,
         )
 
     def service_at(self, fetch: Fetch, waypoint: Name, hostname: str) -> ServedService | None:

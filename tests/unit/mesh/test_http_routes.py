@@ -234,6 +234,68 @@ def test_a_backend_that_cannot_be_keeps_its_share(backend: str, reason: str) -> 
     assert _foreign(mesh) == set()
 
 
+def a_consumers_mesh(*backends: str, mirrors: tuple[str, ...] = (), port: str = "") -> Mesh:
+    """A route of namespace apps for requests to web, which has two ports, and three services."""
+    copies = ", ".join(
+        f"{{type: RequestMirror, requestMirror: {{backendRef: {{{each}}}}}}}" for each in mirrors
+    )
+    leads = ", ".join(f"{{{each}}}" for each in backends)
+    parent = to(namespace="shop", **({"port": int(port)} if port else {}))
+    rule = f"- {{filters: [{copies}], backendRefs: [{leads}]}}"
+    ports = [a_service_port(80, name="http"), a_service_port(90, name="http-admin")]
+    return a_routed_mesh(
+        a_service("web", "shop", labels=USE, ports=ports),
+        a_service("vault", "shop", ips=["10.96.0.8"], labels=USE),
+        a_service("own", "apps", ips=["10.96.0.7"]),
+        a_service_entry("own-api", "apps", hosts=["api.example.com"], resolution="DNS"),
+        an_other(),
+        a_route(rule, namespace="apps", parents=[parent]),
+    )
+
+
+@pytest.mark.proves("HR-26")
+@pytest.mark.parametrize("backend", ["name: web, namespace: shop, port: 80", "name: own, port: 80"])
+def test_a_consumer_leads_to_where_it_was_let_in_and_to_its_own(backend: str) -> None:
+    mesh = a_consumers_mesh(backend, mirrors=(backend,), port="80")
+    (route, _) = routes_of(mesh)
+    assert [each.destination.is_valid for each in route.backends] == [True]
+    assert len(route.mirrors) == 1
+    assert problem_codes(mesh) == []
+
+
+@pytest.mark.refutes("HR-26", "HR-21")
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "name: vault, namespace: shop, port: 80",
+        "name: other, namespace: far, port: 80",
+        "name: web, namespace: shop, port: 90",
+        "name: api.example.com, kind: Hostname, group: networking.istio.io, port: 80",
+        "name: vault.shop.svc.cluster.local, kind: Hostname, group: networking.istio.io, port: 80",
+    ],
+)
+def test_a_consumer_does_not_get_around_the_policies_of_others(backend: str) -> None:
+    mesh = a_consumers_mesh(backend, mirrors=(backend,), port="80")
+    (route, _) = routes_of(mesh)
+    assert [each.destination.is_valid for each in route.backends] == [False]
+    assert route.mirrors == ()
+    assert _foreign(mesh) == set()
+    resolved = conditions_of(mesh)["ResolvedRefs"]
+    assert (resolved.status, resolved.reason) == (False, "RefNotPermitted")
+
+
+@pytest.mark.refutes("HR-26")
+def test_a_consumer_on_every_port_is_sent_on_from_the_same_port() -> None:
+    mesh = a_consumers_mesh("name: web, namespace: shop, port: 80")
+    valid = [
+        each.destination.is_valid
+        for port in (80, 90)
+        for each in routes_of(mesh, port=port)[0].backends
+    ]
+    assert valid == [True, False]
+    assert conditions_of(mesh)["ResolvedRefs"].reason == "RefNotPermitted"
+
+
 @pytest.mark.refutes("HR-23")
 def test_a_mirror_that_cannot_be_is_left_out() -> None:
     mirrors = ", ".join(
