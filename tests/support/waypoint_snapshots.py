@@ -61,9 +61,11 @@ class Waypoints:
     def names(self, type_url: str, waypoint: Name = WAYPOINT) -> set[str]:
         return set(self.documents(type_url, waypoint))
 
-    def documents(self, type_url: str, waypoint: Name = WAYPOINT) -> dict[str, Any]:
-        """Documents of one type by name."""
-        updates, _ = self.catalog.waypoint(waypoint, type_url).changes(-1)
+    def documents(
+        self, type_url: str, waypoint: Name = WAYPOINT, node: str = ""
+    ) -> dict[str, Any]:
+        """Documents of one type by name, as pods on a node are sent them."""
+        updates = self.catalog.waypoint(waypoint, type_url, node).resources()
         return {each.name: envoy_json(each) for each in sorted(updates, key=lambda r: r.name)}
 
     def bodies(self, waypoint: Name = WAYPOINT) -> dict[tuple[str, str], bytes]:
