@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from controlplane.cli.main import application
 
-BOOKINFO = Path(__file__).parents[2] / "examples" / "bookinfo"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BROKEN = """\
 apiVersion: v1
 kind: Service
@@ -58,8 +58,9 @@ def test_findings_are_lines_and_an_error_is_79(broken: Path) -> None:
     assert result.exit_code == 79
 
 
-def test_what_is_fine_says_so_beside_the_output() -> None:
-    result = run(BOOKINFO)
+@pytest.mark.parametrize("folder", ["bookinfo", "waypoints"])
+def test_what_is_fine_says_so_beside_the_output(folder: str) -> None:
+    result = run(EXAMPLES / folder)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "✔ Nothing found.\n")
 
 
@@ -94,3 +95,20 @@ def test_a_suppression_that_says_nothing_is_refused(broken: Path) -> None:
     result = run(broken, "-S", "IL0102")
     assert result.exit_code == 2
     assert "CODE=Kind name.namespace" in " ".join(result.stderr.split())
+
+
+def test_every_object_of_the_examples_is_in_force() -> None:
+    result = CliRunner().invoke(application, ["snapshot", str(EXAMPLES / "waypoints"), "--strict"])
+    assert result.exit_code == 0, result.output
+    head, *rows = result.stdout[result.stdout.index("OBJECT ") :].splitlines()
+    status = head.index("STATUS")
+    assert {row[status:].split()[0] for row in rows} == {"True"}
+    told = {row.split()[0] for row in rows}
+    assert told == {
+        "AuthorizationPolicy",
+        "BackendTLSPolicy",
+        "HTTPRoute",
+        "RequestAuthentication",
+        "Service",
+        "TCPRoute",
+    }
