@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from tests.bench import admin, build, certificates, change, cluster, fan_out, first_sync
+from tests.bench import (
+    admin,
+    build,
+    certificates,
+    change,
+    cluster,
+    fan_out,
+    first_sync,
+    waypoints,
+)
 from tests.bench.measure import machine, rounded
 from tests.bench.mesh import Sizes
 
@@ -21,6 +30,7 @@ _LIMIT: Final = 300
 _FEW: Final = Sizes(pods=2_000, services=200, policies=20, namespaces=10, nodes=10)
 _MANY: Final = Sizes(pods=10_000)
 _MOST: Final = Sizes(pods=100_000)
+_FEW_TURNS: Final = waypoints.Turns(pods=20, edits=5, services=4)
 Emit = Callable[[dict[str, Any]], None]
 
 
@@ -40,6 +50,8 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
             "certificates/burst": partial(certificates.burst, nodes=40),
             "certificates/hostile": partial(certificates.hostile, times=16),
             "admin": partial(admin.run, small=True),
+            "waypoints/one": partial(waypoints.one, services=30, turns=_FEW_TURNS),
+            "waypoints/many": partial(waypoints.many, waypoints=5, envoys=1, turns=_FEW_TURNS),
         }
     return {
         "build/10000": partial(build.run, pods_wanted=10_000, small=False),
@@ -58,6 +70,9 @@ def _cases(*, small: bool) -> Mapping[str, Callable[[Emit], None]]:
         "certificates/burst": partial(certificates.burst, nodes=1_000),
         "certificates/hostile": partial(certificates.hostile, times=64),
         "admin": partial(admin.run, small=False),
+        "waypoints/one/200": partial(waypoints.one, services=200, turns=waypoints.Turns()),
+        "waypoints/one/1000": partial(waypoints.one, services=1_000, turns=waypoints.Turns()),
+        "waypoints/many": partial(waypoints.many, waypoints=50, envoys=3, turns=waypoints.Turns()),
     }
 
 
