@@ -53,6 +53,19 @@ class SecretSubscription(WaypointSubscription):
         if self._wanted and self._asked <= _OWN and self._wanted.isdisjoint(self._offered):
             self.due = None
 
+    def reject(self, nonce: str, message: str) -> None:
+        """Note what was refused; a key is gone and cannot be sent again to find out which it was.
+
+        It stays on show as refused until the next one was accepted.
+        """
+        super().reject(nonce, message)
+        for part in tuple(self._suspects):
+            if IDENTITY_SECRET in part:
+                self._suspects.remove(part)
+                self._refused.add(IDENTITY_SECRET)
+                if rest := tuple(name for name in part if name != IDENTITY_SECRET):
+                    self._suspects.append(rest)
+
     def _resource(self, name: str) -> Resource | None:
         return self._offered.get(name) if name in _OWN else super()._resource(name)
 

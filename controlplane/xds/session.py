@@ -29,6 +29,8 @@ from controlplane.xds.wildcard import PolicySubscription, WildcardSubscription
 _MOST_TYPES = 32
 _ADDRESS_TYPES = (ADDRESS_TYPE, WORKLOAD_TYPE)
 _LARGE = 1000
+_MOST_SAID = 64 * 1024
+"""Characters of a refusal that are looked at: a client may send megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +322,7 @@ class Session:
     def _rejected(self, subscription: Subscription | None, request: Any) -> None:
         if subscription is None:
             return
-        message = request.error_detail.message
+        message = request.error_detail.message[:_MOST_SAID]
         subscription.reject(request.response_nonce, message)
         self._observer.rejected(self.number, subscription.type_url, subscription.rejected, message)
 

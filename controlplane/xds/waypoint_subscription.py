@@ -22,9 +22,13 @@ from controlplane.xds.subscription import Due, Nonces, Step, Subscription
 MOST_NAMES: Final = 50_000
 """Names of one type that one stream may ask for."""
 
+MOST_CHARACTERS: Final = 8 << 20
+"""Characters that they may have together."""
+
 EVERYTHING: Final = "*"
 
 _SAYS_WHICH: Final = "Error adding/updating "
+_WORD: Final = re.compile(r"[\w|.*-]+")
 
 MayRemove = Callable[[str, int], bool]
 """Tells of a name and the commit that removed it whether nothing at the client needs it."""
@@ -64,6 +68,7 @@ class WaypointSubscription(Subscription):
         self._is_unread = True
         self._accepted = FRESH
         self._asked: set[str] = set()
+        self._characters = 0
         self._held: dict[str, str] = {}
         self._pending: dict[str, None] = {}
         self._questions: set[str] = set()
@@ -134,8 +139,9 @@ class WaypointSubscription(Subscription):
         else:
             for name in names:
                 self._held.pop(name, None)
+        self._characters += sum(len(name) for name in names - self._asked)
         self._asked |= names
-        if len(self._asked) > MOST_NAMES:
+        if len(self._asked) > MOST_NAMES or self._characters > MOST_CHARACTERS:
             raise MalformedRequestError(f"more than {MOST_NAMES} resources asked for on one stream")
         self._pending |= dict.fromkeys(sorted(names))
         self._questions |= names
@@ -172,7 +178,8 @@ class WaypointSubscription(Subscription):
         is_current = nonce == self.nonce_sent and self.is_in_flight
         names, self._under_way = self._under_way, ()
         super().reject(nonce, message)
-        self.rejected = tuple(name for name in names if _is_named(name, message)) or names
+        said = {word.rstrip(".") for word in _WORD.findall(message)}
+        self.rejected = tuple(name for name in names if name in said) or names
         if not is_current:
             return
         if len(names) == 1 or message.startswith(_SAYS_WHICH):
@@ -284,7 +291,9 @@ class WaypointSubscription(Subscription):
 
     def _forget(self, name: str) -> None:
         """Stop following a name, unless everything is followed."""
-        self._asked.discard(name)
+        if name in self._asked:
+            self._asked.discard(name)
+            self._characters -= len(name)
         self._questions.discard(name)
         if self._is_wildcard:
             return
@@ -292,8 +301,3 @@ class WaypointSubscription(Subscription):
         self._pending.pop(name, None)
         self._going.pop(name, None)
         self._refused.discard(name)
-
-
-def _is_named(name: str, message: str) -> bool:
-    """Return whether a message speaks of ``name``, not of a name that holds it."""
-    return re.search(rf"(?<![\w|.-]){re.escape(name)}(?![\w|-])(?!\.\w)", message) is not None

@@ -125,6 +125,35 @@ def keys(secrets: list[Any]) -> list[bytes]:
     ]
 
 
+@pytest.mark.proves("WS-26")
+async def test_a_key_that_is_refused_is_shown_and_not_sent_again() -> None:
+    async with a_rig() as rig:
+        rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=BOTH)))
+        rig.keeper.asked()
+        await let_run()
+        responses = taken(rig.session)
+        for response in responses:
+            nonce = parsed(response).nonce
+            rig.session.receive(a_request(SECRET_TYPE, nonce=nonce, error="no such curve"))
+        assert keys(await rig.after(3)) == []
+        refused = rig.session.subscriptions[SECRET_TYPE]
+        assert (refused.last_error, refused.rejected) == ("no such curve", ("default",))
+
+
+@pytest.mark.refutes("WS-26")
+async def test_the_key_that_comes_in_its_time_ends_the_refusal() -> None:
+    async with a_rig() as rig:
+        rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=BOTH)))
+        rig.keeper.asked()
+        await let_run()
+        for response in taken(rig.session):
+            nonce = parsed(response).nonce
+            rig.session.receive(a_request(SECRET_TYPE, nonce=nonce, error="no such curve"))
+        assert keys(await rig.after(1)) == []
+        assert keys(await rig.after(LIFE / 2 + 2)) == [b"key 2"]
+        assert rig.session.subscriptions[SECRET_TYPE].last_error == ""
+
+
 @pytest.mark.proves("WS-20", "WS-23")
 async def test_a_key_is_made_for_the_caller_of_the_stream_and_roots_come_along() -> None:
     async with a_rig() as rig:
