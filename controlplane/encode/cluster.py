@@ -1,4 +1,4 @@
-"""Clusters of waypoints: a service port comes in, a cluster goes out; and the three fixed ones.
+"""Clusters of waypoints: a service port comes in, a cluster goes out; and the fixed ones.
 
 docs/protocol/waypoint-config.md WC-10, WC-15, WC-19, WC-22, WC-24, WC-37.
 """
@@ -23,6 +23,7 @@ from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     ENCAPSULATE,
     MAIN_INTERNAL,
+    MAIN_SNIFFED,
     outbound_name,
     service_name,
 )
@@ -74,6 +75,11 @@ def encode_service_cluster(
 def encode_main_internal_cluster() -> Resource:
     """Return the cluster that leads what came over HBONE to ``main_internal``."""
     return _fixed(_internal(MAIN_INTERNAL, MAIN_INTERNAL, _internal_upstream(_plain_socket())))
+
+
+def encode_main_sniffed_cluster() -> Resource:
+    """Return the cluster that leads on to ``main_sniffed``, where clients are listened to."""
+    return _fixed(_internal(MAIN_SNIFFED, MAIN_SNIFFED, _internal_upstream(_plain_socket())))
 
 
 def encode_encapsulate_cluster() -> Resource:

@@ -1,18 +1,18 @@
 """Dispatch: what a waypoint serves comes in, the matcher that finds the chain of a connection out.
 
-By the authority when it is a hostname, else by address, then by port, then by what the client
-speaks where the port does not say. A matcher is large, and a change concerns one service of it:
-the parts are encoded once and put together as bytes. docs/protocol/waypoint-config.md WC-26 to
-WC-29.
+By the authority when it is a hostname, else by address, then by port. Where the port does not say
+what is spoken, that leads to a second listener, which does the same and then looks at what the
+client says. A matcher is large, and a change concerns one service of it: the parts are encoded once
+and put together as bytes. docs/protocol/waypoint-config.md WC-26 to WC-29, WC-53.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
 from google.protobuf import wrappers_pb2
 from xds.core.v3 import cidr_pb2
@@ -21,7 +21,13 @@ from xds.type.matcher.v3 import ip_pb2, matcher_pb2
 from controlplane.encode.connection_gate import CLOSED, OPEN, Gate
 from controlplane.encode.envelope import delimited
 from controlplane.encode.typed import encoded, matching, packed_bytes
-from controlplane.encode.waypoint_names import AUTHORITY, BLACKHOLE, direct_name, service_name
+from controlplane.encode.waypoint_names import (
+    AUTHORITY,
+    BLACKHOLE,
+    SNIFFED,
+    direct_name,
+    service_name,
+)
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import (
     AddressRange,
@@ -44,11 +50,15 @@ _ON_MATCH_MATCHER: Final = b"\x0a"
 
 
 class Target(NamedTuple):
-    """Where connections to a port go: the port of a service, and who may send bytes there."""
+    """Where connections to a port go: the port of a service, and who may send bytes there.
+
+    ``is_heard`` says that what the client says is known.
+    """
 
     hostname: str
     port: ServedPort
     gate: Gate
+    is_heard: bool
 
 
 Ports = tuple[tuple[int, Target], ...]
@@ -68,28 +78,94 @@ class Gates(NamedTuple):
         """Return who is let through to each port of ``service``; nobody unless it is said."""
         return self.by_hostname.get(service.hostname, (CLOSED,) * len(service.ports))
 
-    @property
-    def are_open(self) -> bool:
-        """Return whether everybody is let through everywhere."""
-        return self.direct.is_open and all(
-            gate.is_open for gates in self.by_hostname.values() for gate in gates
-        )
+
+class Dispatch(NamedTuple):
+    """A serialized matcher, and which chains it needs besides those of services.
+
+    ``refuses`` says that some clients are led to ``BLACKHOLE``, ``leads_on`` that some are led to
+    ``SNIFFED``; ``also`` are chains of ``main_sniffed`` that it leads to itself.
+    """
+
+    matcher: bytes
+    refuses: bool
+    leads_on: bool = False
+    also: frozenset[str] = frozenset()
 
 
 def dispatch(
-    services: Iterable[ServedService], direct: DirectWorkloads | None, gates: Gates
-) -> bytes:
-    """Return the serialized matcher of ``main_internal``.
+    services: Sequence[ServedService], direct: DirectWorkloads | None, gates: Gates
+) -> Dispatch:
+    """Return the dispatch of ``main_internal``, which knows nothing of what clients say.
 
-    Who is not let through by ``gates`` is led to ``BLACKHOLE``.
+    Whom ``gates`` do not let through is led to ``BLACKHOLE``.
 
     Of two services with one address and port a Service is taken before a ServiceEntry, then the
     first. No range is ever empty, because an Envoy rejects those.
     """
+    known = () if direct is None else _known_bytes(services)
+    bytes_chain = direct_name(Layer.TCP)
+    workloads = b""
+    if direct is not None:
+        by_port = {str(port): to_gated_chain(bytes_chain, gates.direct) for port in known}
+        to_workloads = _to_chain(SNIFFED)
+        if by_port:
+            matcher = _exactly("port", network_inputs_pb2.DestinationPortInput(), by_port)
+            matcher.on_no_match.CopyFrom(to_workloads)
+            to_workloads = matcher_pb2.Matcher.OnMatch(matcher=matcher)
+        workloads = _workloads(services, direct, to_workloads)
+    return Dispatch(
+        _matcher(services, gates, workloads, is_heard=False),
+        refuses=_refuses(services, gates, is_heard=False)
+        or (bool(known) and not gates.direct.is_open),
+        leads_on=direct is not None
+        or any(port.is_sniffed for service in services for port in service.ports),
+        also=frozenset({bytes_chain} if known else ()),
+    )
+
+
+def sniffed_dispatch(
+    services: Sequence[ServedService], direct: DirectWorkloads | None, gates: Gates
+) -> Dispatch:
+    """Return the dispatch of ``main_sniffed``, for what ``dispatch`` leads to ``SNIFFED``."""
+    sniffed = [each for each in map(_sniffed_part, services) if each.ports]
+    here = Gates(
+        {each.hostname: _sniffed_gates(each, gates) for each in services if _sniffs(each.ports)}
+    )
+    workloads = b""
+    if direct is not None:
+        bytes_chain = to_gated_chain(direct_name(Layer.TCP), gates.direct)
+        to_workloads = _by_speech(direct_name(Layer.HTTP), bytes_chain)
+        # Addresses are those of services for what the other listener says, not for fewer.
+        workloads = _workloads(services, direct, to_workloads)
+    return Dispatch(
+        _matcher(sniffed, here, workloads, is_heard=True),
+        refuses=_refuses(sniffed, here, is_heard=True)
+        or (direct is not None and not gates.direct.is_open),
+    )
+
+
+def _matcher(
+    services: Iterable[ServedService], gates: Gates, workloads: bytes, *, is_heard: bool
+) -> bytes:
+    """Return a serialized matcher; ``workloads`` is the entry of addresses of workloads."""
     listed = list(services)
-    by_address = _by_address(listed, direct, gates)
+    entries = [
+        _range_entry(ranges, ports) for ranges, ports in _ports_by_ranges(listed, gates, is_heard)
+    ]
+    matcher = matcher_pb2.Matcher(
+        matcher_tree={
+            "input": matching("ip", network_inputs_pb2.DestinationIPInput()),
+            "custom_match": {
+                "name": "ip",
+                "typed_config": packed_bytes(
+                    ip_pb2.IPMatcher.DESCRIPTOR, b"".join((*entries, workloads))
+                ),
+            },
+        }
+    )
+    by_address = encoded(matcher)
     by_authority = b"".join(
-        _authorities(service.hostname, service.ports, gates.of(service))
+        _authorities(service.hostname, service.ports, gates.of(service), is_heard)
         for service in listed
         if service.ports and not service.hostname.startswith("*")
     )
@@ -100,72 +176,80 @@ def dispatch(
     return delimited(_MATCHER_TREE, tree) + delimited(_ON_NO_MATCH, otherwise)
 
 
-def never_sniffed(services: Iterable[ServedService], *, any_port: bool) -> Any:
-    """Return the predicate of connections that need no sniffing; None when it has to sniff all.
+def _refuses(services: Iterable[ServedService], gates: Gates, *, is_heard: bool) -> bool:
+    return any(
+        port.is_sniffed is is_heard and not gate.is_open
+        for service in services
+        for port, gate in zip(service.ports, gates.of(service), strict=True)
+    )
 
-    ``any_port`` says that connections come in on ports that no service declares. A client that
-    waits for the server to speak first must not be waited for where the port is known.
+
+def _known_bytes(services: Iterable[ServedService]) -> tuple[int, ...]:
+    """Return the ports that carry bytes wherever they are declared.
+
+    A client that waits for the server to speak first must not be waited for there.
     """
-    sniffed: set[int] = set()
     known: set[int] = set()
+    sniffed: set[int] = set()
     # Of many services most have the ports that others have too.
     for port in {port for ports in {service.ports for service in services} for port in ports}:
-        if len(port.layers) > 1:
+        if port.is_sniffed:
             sniffed.add(port.number)
         elif port.layers == (Layer.TCP,):
             known.add(port.number)
-    if any_port:
-        return _any_of(known - sniffed)
-    wanted = _any_of(sniffed)
-    predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
-    return predicate(any_match=True) if wanted is None else predicate(not_match=wanted)
+    return tuple(sorted(known - sniffed))
 
 
-def _any_of(ports: set[int]) -> Any:
-    predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
-    rules = [
-        predicate(destination_port_range={"start": port, "end": port + 1}) for port in sorted(ports)
-    ]
-    if len(rules) > 1:
-        return predicate(or_match={"rules": rules})
-    return rules[0] if rules else None
-
-
-def _by_address(
-    services: Iterable[ServedService], direct: DirectWorkloads | None, gates: Gates
-) -> bytes:
-    taken: set[bytes] = set()
-    entries: list[bytes] = []
-    for ranges, ports in _ports_by_ranges(services, gates):
-        entries.append(_range_entry(ranges, ports))
-        if direct is not None:
-            taken.update(each.address for each in ranges if each.length == len(each.address) * 8)
-    addresses = [] if direct is None else [each for each in direct.addresses if each not in taken]
-    if addresses:
-        message = ip_pb2.IPMatcher()
-        entry = message.range_matchers.add(
-            ranges=[_cidr(AddressRange(each, len(each) * 8)) for each in addresses]
-        )
-        bytes_chain = to_gated_chain(direct_name(Layer.TCP), gates.direct)
-        entry.on_match.CopyFrom(_sniffed(direct_name(Layer.HTTP), bytes_chain))
-        entries.append(encoded(message))
-    matcher = matcher_pb2.Matcher(
-        matcher_tree={
-            "input": matching("ip", network_inputs_pb2.DestinationIPInput()),
-            "custom_match": {
-                "name": "ip",
-                "typed_config": packed_bytes(ip_pb2.IPMatcher.DESCRIPTOR, b"".join(entries)),
-            },
-        }
-    )
-    return encoded(matcher)
+def _sniffs(ports: tuple[ServedPort, ...]) -> bool:
+    return any(port.is_sniffed for port in ports)
 
 
 @lru_cache(maxsize=_KEPT)
-def _authorities(hostname: str, ports: tuple[ServedPort, ...], gates: tuple[Gate, ...]) -> bytes:
+def _sniffed_part(service: ServedService) -> ServedService:
+    """Return ``service`` with those of its ports that clients are listened to on."""
+    return replace(service, ports=tuple(port for port in service.ports if port.is_sniffed))
+
+
+def _sniffed_gates(service: ServedService, gates: Gates) -> tuple[Gate, ...]:
+    each = zip(service.ports, gates.of(service), strict=True)
+    return tuple(gate for port, gate in each if port.is_sniffed)
+
+
+def _workloads(
+    services: Iterable[ServedService], direct: DirectWorkloads, to_workloads: Any
+) -> bytes:
+    """Return what becomes of connections to workloads: a serialized IPMatcher of one entry.
+
+    Addresses that services have are not theirs; without others there is none.
+    """
+    taken = {
+        each.address
+        for service in services
+        if service.ports
+        for each in service.ranges
+        if each.length == len(each.address) * 8
+    }
+    addresses = [each for each in direct.addresses if each not in taken]
+    if not addresses:
+        return b""
+    message = ip_pb2.IPMatcher()
+    entry = message.range_matchers.add(
+        ranges=[_cidr(AddressRange(each, len(each) * 8)) for each in addresses]
+    )
+    entry.on_match.CopyFrom(to_workloads)
+    return encoded(message)
+
+
+@lru_cache(maxsize=_KEPT)
+def _authorities(
+    hostname: str,
+    ports: tuple[ServedPort, ...],
+    gates: tuple[Gate, ...],
+    is_heard: bool,  # noqa: FBT001 - part of what is kept
+) -> bytes:
     """Return the entries of one service in the map of authorities: a serialized MatchMap."""
     targets = {
-        f"{hostname}:{port.number}": _to_service(Target(hostname, port, gate))
+        f"{hostname}:{port.number}": _to_service(Target(hostname, port, gate, is_heard))
         for port, gate in zip(ports, gates, strict=True)
     }
     return encoded(matcher_pb2.Matcher.MatcherTree.MatchMap(map=targets))
@@ -183,16 +267,18 @@ def _range_entry(ranges: tuple[AddressRange, ...], ports: Ports) -> bytes:
 
 
 def _ports_by_ranges(
-    services: Iterable[ServedService], gates: Gates
+    services: Iterable[ServedService],
+    gates: Gates,
+    is_heard: bool,  # noqa: FBT001 - a part of targets
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return ranges with the same ports together, in a stable order."""
     listed = [service for service in services if service.ports]
     claims = Counter(each for service in listed for each in service.ranges)
     shared = {each for each, count in claims.items() if count > 1}
     sharing = [each for each in listed if not shared.isdisjoint(each.ranges)]
-    entries = _shared_ports(sharing, gates)
+    entries = _shared_ports(sharing, gates, is_heard)
     entries += [
-        (service.ranges, _own_ports(service.hostname, service.ports, gates.of(service)))
+        (service.ranges, _own_ports(service.hostname, service.ports, gates.of(service), is_heard))
         for service in listed
         if service.ranges and shared.isdisjoint(service.ranges)
     ]
@@ -200,13 +286,20 @@ def _ports_by_ranges(
 
 
 @lru_cache(maxsize=_KEPT)
-def _own_ports(hostname: str, ports: tuple[ServedPort, ...], gates: tuple[Gate, ...]) -> Ports:
+def _own_ports(
+    hostname: str,
+    ports: tuple[ServedPort, ...],
+    gates: tuple[Gate, ...],
+    is_heard: bool,  # noqa: FBT001 - part of what is kept
+) -> Ports:
     each = zip(ports, gates, strict=True)
-    return tuple((port.number, Target(hostname, port, gate)) for port, gate in each)
+    return tuple((port.number, Target(hostname, port, gate, is_heard)) for port, gate in each)
 
 
 def _shared_ports(
-    services: Iterable[ServedService], gates: Gates
+    services: Iterable[ServedService],
+    gates: Gates,
+    is_heard: bool,  # noqa: FBT001 - a part of targets
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return the same for services some of whose ranges others have too."""
     by_range: dict[AddressRange, dict[int, Target]] = {}
@@ -215,7 +308,7 @@ def _shared_ports(
         for each in service.ranges:
             ports = by_range.setdefault(each, {})
             for port, gate in zip(service.ports, gates.of(service), strict=True):
-                target = Target(service.hostname, port, gate)
+                target = Target(service.hostname, port, gate, is_heard)
                 ports.setdefault(port.number, target)
     grouped: dict[Ports, list[AddressRange]] = {}
     for each, ports in sorted(by_range.items()):
@@ -233,10 +326,12 @@ _AUTHORITY_TREE: Final = encoded(
 def _to_service(target: Target) -> Any:
     number, layers = target.port.number, target.port.layers
     http, tcp = (service_name(number, layer, target.hostname) for layer in (Layer.HTTP, Layer.TCP))
+    if target.port.is_sniffed and not target.is_heard:
+        return _to_chain(SNIFFED)
     if Layer.TCP not in layers:
         return _to_chain(http)
     bytes_chain = to_gated_chain(tcp, target.gate)
-    return _sniffed(http, bytes_chain) if Layer.HTTP in layers else bytes_chain
+    return _by_speech(http, bytes_chain) if Layer.HTTP in layers else bytes_chain
 
 
 def to_gated_chain(name: str, gate: Gate) -> Any:
@@ -254,7 +349,7 @@ def to_gated_chain(name: str, gate: Gate) -> Any:
     return matcher_pb2.Matcher.OnMatch(matcher=matcher)
 
 
-def _sniffed(http: str, otherwise: Any) -> Any:
+def _by_speech(http: str, otherwise: Any) -> Any:
     """Return what leads HTTP to a chain and everything else elsewhere."""
     spoken = network_inputs_pb2.ApplicationProtocolInput()
     found = _exactly("application protocol", spoken, dict.fromkeys(_HTTP_NAMES, _to_chain(http)))

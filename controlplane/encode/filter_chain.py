@@ -1,7 +1,7 @@
-"""Filter chains of waypoints: a service comes in, the chains of ``main_internal`` for it go out.
+"""Filter chains of waypoints: a service comes in, the chains of its ports go out.
 
 They are bytes, encoded once per service, which ``listener`` puts together.
-docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32.
+docs/protocol/waypoint-config.md WC-11, WC-12, WC-30, WC-32, WC-53.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from controlplane.encode.access_log import (
 from controlplane.encode.connection_route import onward
 from controlplane.encode.envelope import digest_of
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_state import filter_state
+from controlplane.encode.filter_state import carried, carried_state
 from controlplane.encode.http_filters import http_filters
 from controlplane.encode.rbac import encode_network_policies
 from controlplane.encode.traffic_metrics import connection_metrics, request_metrics
@@ -34,6 +34,8 @@ from controlplane.encode.waypoint_names import (
     BLACKHOLE,
     ENCAPSULATE,
     LOCAL_ADDRESS,
+    MAIN_SNIFFED,
+    SNIFFED,
     direct_name,
     service_name,
 )
@@ -50,11 +52,15 @@ HTTP_MANAGER = http_connection_manager_pb2.HttpConnectionManager
 
 
 class Chain(NamedTuple):
-    """A serialized FilterChain, its name, and a digest of it."""
+    """A serialized FilterChain, its name, and a digest of it.
+
+    ``is_sniffed`` says that only what a client says leads there: it belongs to ``main_sniffed``.
+    """
 
     name: str
     message: bytes
     digest: bytes
+    is_sniffed: bool = False
 
 
 def encode_service_chains(service: ServedService, content: ChainContent) -> tuple[Chain, ...]:
@@ -73,16 +79,18 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
 
     Raises EncodeError for values an Envoy would reject.
     """
-    address = set_filter_state_pb2.Config(
-        on_new_connection=[filter_state(LOCAL_ADDRESS, f"%FILTER_STATE({LOCAL_ADDRESS}:PLAIN)%")]
-    )
-    again = network_filter("connect_authority", address)
+    again = _carrying([carried(LOCAL_ADDRESS)])
     http, tcp = direct_name(Layer.HTTP), direct_name(Layer.TCP)
     anywhere = Destination()
     try:
         return (
-            _chain(http, again, _http_filter(http, content, anywhere)),
-            _chain(tcp, again, *_tcp_filters(tcp, {"cluster": ENCAPSULATE}, content, anywhere)),
+            _chain(http, again, _http_filter(http, content, anywhere), is_sniffed=True),
+            _chain(
+                tcp,
+                again,
+                *_tcp_filters(tcp, {"cluster": ENCAPSULATE}, content, anywhere),
+                is_sniffed=True,
+            ),
         )
     except (ValueError, TypeError) as error:
         raise EncodeError(http, str(error)) from error
@@ -92,6 +100,21 @@ def blackhole_chain(log: AccessLog) -> Chain:
     """Return a chain that leads nowhere and ends connections at once, told as ``log`` says."""
     told = connection_logs(log, Destination())
     return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, {"cluster": BLACKHOLE}, [*told]))
+
+
+def sniffed_chain() -> Chain:
+    """Return the chain that leads on to ``main_sniffed``, where clients are listened to.
+
+    It judges nothing and tells nothing: that is for the chain that is found there.
+    """
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=SNIFFED,
+        cluster=MAIN_SNIFFED,
+        # How long a connection may be silent is for the chain at the other end.
+        idle_timeout=seconds(0),
+    )
+    onward = network_filter("envoy.filters.network.tcp_proxy", proxy)
+    return _chain(SNIFFED, _carrying(carried_state()), onward)
 
 
 def network_filter(name: str, message: Message) -> Any:
@@ -105,18 +128,26 @@ def _service_chains(service: ServedService, content: ChainContent) -> Iterator[C
         for layer in port.layers:
             name = service_name(port.number, layer, service.hostname)
             if layer is Layer.HTTP:
-                yield _chain(name, _http_filter(name, content, to))
+                yield _chain(name, _http_filter(name, content, to), is_sniffed=port.is_sniffed)
             else:
                 route = _route_of(port.number, content)
                 onwards = {"cluster": name} if route is None else onward(route)
                 here = replace(content, connection_policies=connection_policies(content, port))
-                yield _chain(name, *_tcp_filters(name, onwards, here, to))
+                filters = _tcp_filters(name, onwards, here, to)
+                yield _chain(name, *filters, is_sniffed=port.is_sniffed)
 
 
-def _chain(name: str, *filters: Any) -> Chain:
+def _chain(name: str, *filters: Any, is_sniffed: bool = False) -> Chain:
     message = listener_components_pb2.FilterChain(name=name, filters=filters)
     content = encoded(message)
-    return Chain(name, content, digest_of(content))
+    return Chain(name, content, digest_of(content), is_sniffed)
+
+
+def _carrying(states: Sequence[Any]) -> Any:
+    """Return the filter that hands on what is known of the client."""
+    return network_filter(
+        "connect_authority", set_filter_state_pb2.Config(on_new_connection=states)
+    )
 
 
 def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:

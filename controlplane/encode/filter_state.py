@@ -1,6 +1,6 @@
 """Filter state: what is known of a client where HBONE ends, carried to where policies are asked.
 
-Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16, WC-17.
+Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16, WC-17, WC-53.
 """
 
 from typing import Any, Final
@@ -18,6 +18,15 @@ from controlplane.encode.waypoint_names import (
 
 _HASHABLE: Final = "envoy.hashable_string"
 _ADDRESS: Final = "envoy.network.ip"
+_CARRIED: Final = (
+    (LOCAL_ADDRESS, "%REQ(:AUTHORITY)%", ""),
+    (REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", ""),
+    (AUTHORITY, "%REQ(:AUTHORITY)%", _HASHABLE),
+    (PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", _HASHABLE),
+    (OWN_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", _HASHABLE),
+    (SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", _ADDRESS),
+)
+"""What goes along: its key, where it comes from, and the factory of an object with a hash."""
 
 
 def filter_state(key: str, value: str, factory: str = "") -> Any:
@@ -39,11 +48,14 @@ def client_state() -> list[Any]:
     Internal connections are pooled, and only objects with a hash keep clients apart there: a
     connection opened for one client must never carry another's request.
     """
-    return [
-        filter_state(LOCAL_ADDRESS, "%REQ(:AUTHORITY)%"),
-        filter_state(REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%"),
-        filter_state(AUTHORITY, "%REQ(:AUTHORITY)%", _HASHABLE),
-        filter_state(PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", _HASHABLE),
-        filter_state(OWN_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", _HASHABLE),
-        filter_state(SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", _ADDRESS),
-    ]
+    return [filter_state(key, value, factory) for key, value, factory in _CARRIED]
+
+
+def carried_state() -> list[Any]:
+    """Return the same for one more connection: whatever came along goes along, with its hash."""
+    return [carried(key, factory) for key, _, factory in _CARRIED]
+
+
+def carried(key: str, factory: str = "") -> Any:
+    """Return an object that came along with a connection, for the next one."""
+    return filter_state(key, f"%FILTER_STATE({key}:PLAIN)%", factory)

@@ -1,11 +1,11 @@
-"""Listeners of waypoints: what one serves comes in, its three listeners go out.
+"""Listeners of waypoints: what one serves comes in, its listeners go out.
 
-``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it,
-``connect_originate`` starts HBONE to the endpoint. docs/protocol/waypoint-config.md WC-8,
-WC-10, WC-14 to WC-18, WC-26 to WC-29.
+``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it, with the help of
+``main_sniffed`` where clients have to be listened to, ``connect_originate`` starts HBONE to the
+endpoint. docs/protocol/waypoint-config.md WC-8, WC-10, WC-14 to WC-18, WC-26 to WC-29, WC-53.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
@@ -17,7 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from controlplane.encode.access_log import lost_tunnel_logs, refused_tunnel_logs
 from controlplane.encode.cluster import HBONE_PORT
-from controlplane.encode.dispatch import Gates, dispatch, never_sniffed
+from controlplane.encode.dispatch import Dispatch, Gates, dispatch, sniffed_dispatch
 from controlplane.encode.envelope import (
     LISTENER_TYPE,
     delimited,
@@ -32,6 +32,7 @@ from controlplane.encode.filter_chain import (
     Chain,
     blackhole_chain,
     network_filter,
+    sniffed_chain,
 )
 from controlplane.encode.filter_state import client_state
 from controlplane.encode.http_filters import http_filter, router_filter
@@ -42,6 +43,7 @@ from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     CONNECT_TERMINATE,
     MAIN_INTERNAL,
+    MAIN_SNIFFED,
 )
 from controlplane.model.access_log import AccessLog
 from controlplane.model.network import text_from_address
@@ -94,35 +96,44 @@ def encode_main_internal(
     """Return the listener that leads each connection to its chain, or to none.
 
     ``chains`` are those of ``services``, which are in a stable order, and of ``direct`` workloads;
-    to those of bytes ``gates`` lead. Whom they do not is told as ``log`` says.
+    to those of bytes ``gates`` lead. Those that only what a client says leads to are left to
+    ``encode_main_sniffed``. Whom ``gates`` refuse is told as ``log`` says.
     Raises EncodeError for values an Envoy would reject.
     """
-    listed = tuple(services)
-    message = listener_pb2.Listener(
-        name=MAIN_INTERNAL,
-        internal_listener={},
-        traffic_direction="INBOUND",
-        # A client that says nothing for long waits for the server: that is not HTTP.
-        listener_filters_timeout=seconds(_SNIFFING_SECONDS),
-        continue_on_listener_filters_timeout=True,
-        listener_filters=[_original_destination()],
-    )
+    message = _inner(MAIN_INTERNAL)
     try:
-        inspector = _inspector(listed, any_port=direct is not None)
-        message.listener_filters.extend(inspector)
-        matcher = dispatch(listed, direct, gates)
-        head = encoded(message) + delimited(_FILTER_CHAIN_MATCHER, matcher)
-        parts, digests = [head], [digest_of(head)]
-        found = tuple(chains)
-        # It is also for a listener that serves nothing: one without chains is rejected.
-        if not found or not gates.are_open:
-            found += (blackhole_chain(log),)
-        for chain in found:
-            parts += (prefix_of(_FILTER_CHAINS, len(chain.message)), chain.message)
-            digests.append(chain.digest)
-        return resource_of_parts(MAIN_INTERNAL, parts, LISTENER_TYPE, digests=digests)
+        found = dispatch(list(services), direct, gates)
+        here = [chain for chain in chains if not chain.is_sniffed or chain.name in found.also]
+        if found.leads_on:
+            here.append(sniffed_chain())
+        return _dispatching(message, found, here, log)
     except (ValueError, TypeError) as error:
         raise EncodeError(MAIN_INTERNAL, str(error)) from error
+
+
+def encode_main_sniffed(
+    services: Iterable[ServedService],
+    chains: Iterable[Chain],
+    direct: DirectWorkloads | None,
+    gates: Gates,
+    log: AccessLog = _LOG,
+) -> Resource:
+    """Return the listener that hears what a client says and leads it to its chain by that.
+
+    What comes in is that of ``encode_main_internal``; what can be told without listening is left
+    out. Raises EncodeError for values an Envoy would reject.
+    """
+    message = _inner(MAIN_SNIFFED)
+    # A client that says nothing for long waits for the server: that is not HTTP.
+    message.listener_filters_timeout.CopyFrom(seconds(_SNIFFING_SECONDS))
+    message.continue_on_listener_filters_timeout = True
+    message.listener_filters.append(_inspector())
+    try:
+        found = sniffed_dispatch(list(services), direct, gates)
+        here = [chain for chain in chains if chain.is_sniffed]
+        return _dispatching(message, found, here, log)
+    except (ValueError, TypeError) as error:
+        raise EncodeError(MAIN_SNIFFED, str(error)) from error
 
 
 def encode_connect_originate(log: AccessLog = _LOG) -> Resource:
@@ -177,18 +188,39 @@ def _tunnel_end(log: AccessLog) -> Any:
     )
 
 
-def _inspector(services: tuple[ServedService, ...], *, any_port: bool) -> list[Any]:
-    """Return the filter that sniffs HTTP, unless no connection could need it."""
-    never = never_sniffed(services, any_port=any_port)
-    if never is not None and never.any_match:
-        return []
-    return [
-        listener_components_pb2.ListenerFilter(
-            name="envoy.filters.listener.http_inspector",
-            typed_config=packed(http_inspector_pb2.HttpInspector()),
-            filter_disabled=never,
-        )
-    ]
+def _inner(name: str) -> Any:
+    """Return a listener inside the proxy.
+
+    It is the same whatever is served, but for its chains and what leads to them: an Envoy that
+    finds anything else changed ends all connections of the listener.
+    """
+    return listener_pb2.Listener(
+        name=name,
+        internal_listener={},
+        traffic_direction="INBOUND",
+        listener_filters=[_original_destination()],
+    )
+
+
+def _dispatching(
+    message: Any, found: Dispatch, chains: Sequence[Chain], log: AccessLog
+) -> Resource:
+    """Return the resource of a listener with ``chains``, put together as bytes."""
+    head = encoded(message) + delimited(_FILTER_CHAIN_MATCHER, found.matcher)
+    parts, digests = [head], [digest_of(head)]
+    # It is also for a listener that serves nothing: one without chains is rejected.
+    last = () if chains and not found.refuses else (blackhole_chain(log),)
+    for chain in (*chains, *last):
+        parts += (prefix_of(_FILTER_CHAINS, len(chain.message)), chain.message)
+        digests.append(chain.digest)
+    return resource_of_parts(message.name, parts, LISTENER_TYPE, digests=digests)
+
+
+def _inspector() -> Any:
+    return listener_components_pb2.ListenerFilter(
+        name="envoy.filters.listener.http_inspector",
+        typed_config=packed(http_inspector_pb2.HttpInspector()),
+    )
 
 
 def _original_destination() -> Any:

@@ -14,13 +14,15 @@ from controlplane.encode.envelope import (
     ROUTE_TYPE,
 )
 from controlplane.encode.static_bootstrap import Discovered, static_bootstrap
-from controlplane.encode.waypoint_names import BLACKHOLE, MAIN_INTERNAL
+from controlplane.encode.waypoint_names import BLACKHOLE, MAIN_INTERNAL, MAIN_SNIFFED
 from controlplane.lab.placeholder_secrets import some_secrets
 
 Validate = Callable[[Mapping[str, Any]], Awaitable[str | None]]
 """Says why an Envoy refuses a bootstrap, None when it does not."""
 
 _MOST_FAULTS: Final = 10
+_INNER: Final = (MAIN_INTERNAL, MAIN_SNIFFED)
+"""Listeners with the chains of services."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +84,12 @@ def _names(resources: Mapping[str, Any]) -> set[str]:
 
 
 def _chains(resources: Mapping[str, Any]) -> list[Any]:
-    for listener in resources["listeners"]:
-        if listener["name"] == MAIN_INTERNAL:
-            found: list[Any] = listener.get("filter_chains", [])
-            return found
-    return []
+    return [
+        chain
+        for listener in resources["listeners"]
+        if listener["name"] in _INNER
+        for chain in listener.get("filter_chains", [])
+    ]
 
 
 def _only(resources: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def _only(resources: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
     listeners = []
     for listener in resources["listeners"]:
-        if listener["name"] != MAIN_INTERNAL:
+        if listener["name"] not in _INNER:
             listeners.append(listener)
             continue
         chains = [_without_lookups(each) for each in listener["filter_chains"] if stays(each)]

@@ -1,6 +1,6 @@
 """Clusters of waypoints: what each serves comes in, its own and those of services go out.
 
-docs/protocol/waypoint-config.md WC-10, WC-13.
+docs/protocol/waypoint-config.md WC-10, WC-13, WC-53.
 """
 
 from functools import partial
@@ -10,18 +10,21 @@ from controlplane.encode.cluster import (
     encode_connect_originate_cluster,
     encode_encapsulate_cluster,
     encode_main_internal_cluster,
+    encode_main_sniffed_cluster,
     encode_service_cluster,
 )
 from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     ENCAPSULATE,
     MAIN_INTERNAL,
+    MAIN_SNIFFED,
     service_name,
 )
 from controlplane.mesh.backend_tls import PortKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
+from controlplane.model.names import Name
 from controlplane.model.waypoint_traffic import ServedService, WaypointFrame
 from controlplane.pipeline.refusals import Sent, attempt
 from controlplane.pipeline.waypoint_foreign import build_foreign_clusters
@@ -34,14 +37,25 @@ def build_waypoint_clusters(
     """Declare the clusters of every waypoint on ``graph``."""
     return graph.union(
         "clusters of waypoints",
-        _fixed_clusters(graph, world),
+        _fixed_clusters(graph, world, sendable),
         _service_clusters(graph, world, sendable),
         build_foreign_clusters(graph, world),
     )
 
 
-def _fixed_clusters(graph: Graph, world: World) -> Collection[WaypointResource, Sent]:
+def _fixed_clusters(
+    graph: Graph, world: World, sendable: Collection[WaypointHost, ServedService]
+) -> Collection[WaypointResource, Sent]:
     main, onward = encode_main_internal_cluster(), encode_encapsulate_cluster()
+    sniffed = encode_main_sniffed_cluster()
+    # Narrow on purpose: that something is sniffed, not what.
+    sniffing = graph.derive(
+        "waypoints of sniffed services",
+        sendable,
+        lambda _, service: (
+            service.waypoint if any(port.is_sniffed for port in service.ports) else None
+        ),
+    ).index("sniffed services by waypoint", _itself)
 
     def rule(fetch: Fetch, frame: WaypointFrame) -> Resources:
         waypoint = frame.waypoint
@@ -51,11 +65,18 @@ def _fixed_clusters(graph: Graph, world: World) -> Collection[WaypointResource, 
                 gateway_of(waypoint), lambda: encode_connect_originate_cluster(frame)
             ),
         }
-        if fetch.one(world.traffic.direct, waypoint) is not None:
+        has_direct = fetch.one(world.traffic.direct, waypoint) is not None
+        if has_direct:
             found[WaypointResource(waypoint, ENCAPSULATE)] = onward
+        if has_direct or fetch.where(sniffing, waypoint):
+            found[WaypointResource(waypoint, MAIN_SNIFFED)] = sniffed
         return found
 
     return graph.derive_many("fixed clusters of waypoints", world.traffic.frames, rule)
+
+
+def _itself(waypoint: Name) -> tuple[Name, ...]:
+    return (waypoint,)
 
 
 def _service_clusters(

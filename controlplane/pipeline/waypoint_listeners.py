@@ -1,6 +1,6 @@
 """Listeners of waypoints: what each serves and its chains come in, its listeners go out.
 
-docs/protocol/waypoint-config.md WC-10 to WC-13.
+docs/protocol/waypoint-config.md WC-10 to WC-13, WC-53.
 """
 
 from controlplane.dataflow import Collection, Fetch, Graph
@@ -10,11 +10,13 @@ from controlplane.encode.listener import (
     encode_connect_originate,
     encode_connect_terminate,
     encode_main_internal,
+    encode_main_sniffed,
 )
 from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     CONNECT_TERMINATE,
     MAIN_INTERNAL,
+    MAIN_SNIFFED,
 )
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
@@ -67,7 +69,7 @@ def build_waypoint_listeners(
         )
         owner = gateway_of(waypoint)
         log = world.access_logs.of(fetch)
-        return {
+        found: dict[WaypointResource, Sent] = {
             WaypointResource(waypoint, CONNECT_TERMINATE): attempt(
                 owner, lambda: encode_connect_terminate(frame, log)
             ),
@@ -76,6 +78,11 @@ def build_waypoint_listeners(
             ),
             WaypointResource(waypoint, CONNECT_ORIGINATE): encode_connect_originate(log),
         }
+        if direct is not None or any(value.is_sniffed for value in served):
+            found[WaypointResource(waypoint, MAIN_SNIFFED)] = attempt(
+                owner, lambda: encode_main_sniffed(services, chains, direct, gates, log)
+            )
+        return found
 
     return graph.derive_many("listeners of waypoints", world.traffic.frames, rule)
 

@@ -145,7 +145,7 @@ FAULTS: dict[str, Callable[[Resources], Any]] = {
     "an inner socket that is missing": lambda r: _cluster(r)["transport_socket"][
         "typed_config"
     ].pop("transport_socket"),
-    "a port that may be either, of one alternative": lambda r: _listener(r)["listener_filters"][
+    "a filter of one alternative": lambda r: _listener(r, "main_sniffed")["listener_filters"][
         1
     ].update(filter_disabled={"or_match": {"rules": [{"any_match": True}]}}),
     "endpoints to discover": lambda r: _cluster(r).update(type="EDS", load_assignment=None),

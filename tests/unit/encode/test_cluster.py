@@ -6,6 +6,7 @@ from controlplane.encode.cluster import (
     encode_connect_originate_cluster,
     encode_encapsulate_cluster,
     encode_main_internal_cluster,
+    encode_main_sniffed_cluster,
     encode_service_cluster,
 )
 from controlplane.encode.document import envoy_json
@@ -42,6 +43,7 @@ def _all() -> list[dict[str, Any]]:
     names = some_endpoints(an_endpoint_at("a.example.com", is_tunnelled=False))
     return [
         envoy_json(encode_main_internal_cluster()),
+        envoy_json(encode_main_sniffed_cluster()),
         envoy_json(encode_encapsulate_cluster()),
         envoy_json(encode_connect_originate_cluster(a_frame())),
         _cluster(),

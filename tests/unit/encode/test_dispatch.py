@@ -7,7 +7,7 @@ from controlplane.model.names import ObjectReference
 from controlplane.model.waypoint_traffic import AddressRange, DirectWorkloads, ServedPort
 from controlplane.model.workload import AppProtocol
 from tests.support.waypoint_traffic import HTTP, SNIFFED, TCP, WAYPOINT, a_served_service
-from tests.unit.encode.test_listener import main_internal
+from tests.unit.encode.test_listener import main_internal, main_sniffed
 
 WEB = "web.shop.svc.cluster.local"
 
@@ -121,8 +121,16 @@ def test_services_at_their_own_addresses_have_all_their_ports() -> None:
     ]
 
 
+@pytest.mark.proves("WC-28", "WC-53")
 def test_a_port_that_says_nothing_is_decided_by_what_is_spoken() -> None:
-    (entry,) = _by_address(main_internal(a_served_service("web", SNIFFED)))
+    service = a_served_service("web", HTTP, SNIFFED)
+    known = main_internal(service)
+    targets = [_ports(_by_address(known)[0])["7000"], _by_authority(known)[f"{WEB}:7000"]]
+    assert [_chain(target) for target in targets] == ["sniffed", "sniffed"]
+    sniffed = main_sniffed(service)
+    assert list(_by_authority(sniffed)) == [f"{WEB}:7000"]
+    (entry,) = _by_address(sniffed)
+    assert list(_ports(entry)) == ["7000"]
     matcher = _ports(entry)["7000"]["matcher"]
     spoken = matcher["matcher_tree"]["exact_match_map"]["map"]
     assert {name: _chain(target) for name, target in spoken.items()} == {
@@ -132,11 +140,30 @@ def test_a_port_that_says_nothing_is_decided_by_what_is_spoken() -> None:
     assert _chain(matcher["on_no_match"]) == f"inbound-vip|7000|tcp|{WEB}"
 
 
+@pytest.mark.refutes("WC-53")
+def test_a_port_that_says_what_is_spoken_leads_to_its_chain_itself() -> None:
+    listener = main_internal(a_served_service("web", HTTP, TCP))
+    assert "sniffed" not in str(listener)
+
+
 def test_workloads_are_found_by_address_unless_a_service_has_it() -> None:
     direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01", b"\x0a\x60\0\x01"))
     entries = _by_address(main_internal(a_served_service(), direct=direct))
     assert [_ranges(entry) for entry in entries] == [["10.96.0.1/32"], ["10.0.0.1/32"]]
-    assert _chain(entries[1]["on_match"]["matcher"]["on_no_match"]) == "direct-tcp"
+    assert _chain(entries[1]["on_match"]) == "sniffed"
+    # The service has no port that is sniffed, and its address all the same.
+    (entry,) = _by_address(main_sniffed(a_served_service(), direct=direct))
+    assert _ranges(entry) == ["10.0.0.1/32"]
+    assert _chain(entry["on_match"]["matcher"]["on_no_match"]) == "direct-tcp"
+
+
+def test_bytes_that_are_known_are_told_from_others_at_workloads_too() -> None:
+    direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01",))
+    entries = _by_address(main_internal(a_served_service("web", HTTP, TCP), direct=direct))
+    matcher = entries[1]["on_match"]["matcher"]
+    by_port = matcher["matcher_tree"]["exact_match_map"]["map"]
+    assert {port: _chain(target) for port, target in by_port.items()} == {"9000": "direct-tcp"}
+    assert _chain(matcher["on_no_match"]) == "sniffed"
 
 
 def test_the_matcher_of_many_services_is_that_of_each() -> None:

@@ -1,8 +1,11 @@
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from controlplane.encode.connection_gate import CLOSED, OPEN
+from controlplane.encode.dispatch import Gates
 from controlplane.encode.document import envoy_json
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
@@ -10,9 +13,12 @@ from controlplane.encode.listener import (
     encode_connect_originate,
     encode_connect_terminate,
     encode_main_internal,
+    encode_main_sniffed,
 )
+from controlplane.encode.resource import Resource
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
 from tests.support.waypoint_traffic import (
+    HTTP,
     OPEN_CHAIN,
     SNIFFED,
     TCP,
@@ -29,6 +35,8 @@ IDENTITY_LIKE = {
 }
 ALL = "0.0.0.0"  # noqa: S104 - not opened
 ORIGINAL = "envoy.filters.listener.original_dst"
+WEB = "web.shop.svc.cluster.local"
+DIRECT = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01",))
 
 
 def _terminate(**frame: Any) -> dict[str, Any]:
@@ -49,9 +57,30 @@ def _states() -> dict[str, dict[str, Any]]:
 def main_internal(
     *services: ServedService, direct: DirectWorkloads | None = None
 ) -> dict[str, Any]:
+    return envoy_json(_inner(encode_main_internal, services, direct))
+
+
+def main_sniffed(*services: ServedService, direct: DirectWorkloads | None = None) -> dict[str, Any]:
+    return envoy_json(_inner(encode_main_sniffed, services, direct))
+
+
+def _inner(
+    encode: Callable[..., Resource],
+    services: Sequence[ServedService],
+    direct: DirectWorkloads | None,
+) -> Resource:
     chains = [chain for service in services for chain in encode_service_chains(service, OPEN_CHAIN)]
     chains += encode_direct_chains(OPEN_CHAIN) if direct else ()
-    return envoy_json(encode_main_internal(services, chains, direct, open_gates(*services)))
+    return encode(services, chains, direct, open_gates(*services))
+
+
+def _names(listener: dict[str, Any]) -> list[str]:
+    return [chain["name"] for chain in listener["filter_chains"]]
+
+
+def _but_for_chains(listener: dict[str, Any]) -> dict[str, Any]:
+    apart = {"filter_chains", "filter_chain_matcher"}
+    return {key: value for key, value in listener.items() if key not in apart}
 
 
 @pytest.mark.proves("WC-14")
@@ -189,33 +218,113 @@ def test_the_inner_listener_knows_where_a_connection_was_meant_to_go() -> None:
     assert [each["name"] for each in listener["listener_filters"]] == [ORIGINAL]
 
 
-@pytest.mark.proves("WC-28", "WC-29")
+@pytest.mark.proves("WC-28", "WC-29", "WC-53")
 def test_only_ports_that_say_nothing_are_waited_for() -> None:
-    listener = main_internal(a_served_service("web", SNIFFED, TCP))
-    inspector = listener["listener_filters"][1]
-    assert inspector["name"] == "envoy.filters.listener.http_inspector"
-    assert inspector["filter_disabled"] == {
-        "not_match": {"destination_port_range": {"start": 7000, "end": 7001}}
-    }
-    assert listener["listener_filters_timeout"] == "5s"
-    assert listener["continue_on_listener_filters_timeout"] is True
+    service = a_served_service("web", HTTP, SNIFFED, TCP)
+    sniffed = main_sniffed(service)
+    assert [each["name"] for each in sniffed["listener_filters"]] == [
+        ORIGINAL,
+        "envoy.filters.listener.http_inspector",
+    ]
+    assert sniffed["listener_filters_timeout"] == "5s"
+    assert sniffed["continue_on_listener_filters_timeout"] is True
+    assert _names(sniffed) == [f"inbound-vip|7000|http|{WEB}", f"inbound-vip|7000|tcp|{WEB}"]
+    known = main_internal(service)
+    assert [each["name"] for each in known["listener_filters"]] == [ORIGINAL]
+    assert _names(known) == [
+        f"inbound-vip|80|http|{WEB}",
+        f"inbound-vip|9000|tcp|{WEB}",
+        "sniffed",
+    ]
 
 
 @pytest.mark.refutes("WC-28")
-def test_known_ports_alone_need_no_inspector() -> None:
+def test_known_ports_alone_are_led_to_nobody_who_waits() -> None:
     listener = main_internal(a_served_service("web", TCP))
     assert len(listener["listener_filters"]) == 1
+    assert "sniffed" not in str(listener)
+
+
+@pytest.mark.proves("WC-29")
+def test_workloads_reached_by_address_are_not_waited_for_where_bytes_are_known() -> None:
+    listener = main_internal(a_served_service("web", TCP), direct=DIRECT)
+    assert _names(listener) == [f"inbound-vip|9000|tcp|{WEB}", "direct-tcp", "sniffed"]
 
 
 @pytest.mark.refutes("WC-29")
 def test_workloads_reached_by_address_are_waited_for_on_other_ports() -> None:
-    direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01",))
-    listener = main_internal(a_served_service("web", TCP), direct=direct)
-    assert listener["listener_filters"][1]["filter_disabled"] == {
-        "destination_port_range": {"start": 9000, "end": 9001}
-    }
-    alone = main_internal(direct=direct)
-    assert "filter_disabled" not in alone["listener_filters"][1]
+    for services in ((), (a_served_service("web", SNIFFED._replace(number=9000), TCP),)):
+        names = _names(main_internal(*services, direct=DIRECT))
+        assert "direct-tcp" not in names
+        assert names[-1] == "sniffed"
+    assert _names(main_sniffed(direct=DIRECT)) == ["direct-http", "direct-tcp"]
+
+
+@pytest.mark.proves("WC-53")
+def test_what_is_known_of_a_client_goes_along_to_where_it_is_listened_to() -> None:
+    (chain,) = main_internal(direct=DIRECT)["filter_chains"]
+    carrying, proxy = (each["typed_config"] for each in chain["filters"])
+    states = {each["object_key"]: each for each in carrying["on_new_connection"]}
+    assert list(states) == list(_states())
+    for key, state in states.items():
+        assert state.get("factory_key") == _states()[key].get("factory_key")
+        assert state["shared_with_upstream"] == "ONCE"
+        source = state["format_string"]["text_format_source"]["inline_string"]
+        assert source == f"%FILTER_STATE({key}:PLAIN)%"
+    assert (proxy["cluster"], proxy["idle_timeout"]) == ("main_sniffed", "0s")
+    assert "access_log" not in proxy
+
+
+@pytest.mark.proves("WC-54")
+def test_a_listener_is_the_same_but_for_its_chains_whatever_is_served() -> None:
+    some: list[tuple[ServedService, ...]] = [
+        (),
+        (a_served_service("web", SNIFFED),),
+        (a_served_service("web", HTTP, TCP), a_served_service("other", SNIFFED, address=None)),
+    ]
+    for build in (main_internal, main_sniffed):
+        found = [
+            _but_for_chains(build(*services, direct=direct))
+            for services in some
+            for direct in (None, DIRECT)
+        ]
+        assert all(each == found[0] for each in found)
+
+
+@pytest.mark.refutes("WC-54")
+def test_chains_and_what_leads_to_them_do_change() -> None:
+    for build in (main_internal, main_sniffed):
+        before, after = build(), build(a_served_service("web", SNIFFED))
+        assert before["filter_chains"] != after["filter_chains"]
+        assert before["filter_chain_matcher"] != after["filter_chain_matcher"]
+
+
+@pytest.mark.proves("HP-24")
+def test_those_whom_a_gate_refuses_are_refused_where_their_chain_is_found() -> None:
+    service = a_served_service("web", TCP, SNIFFED)
+    chains = encode_service_chains(service, OPEN_CHAIN)
+    for shut, of_bytes, of_either in (("9000", True, False), ("7000", False, True)):
+        gates = Gates(
+            {WEB: tuple(CLOSED if str(p.number) == shut else OPEN for p in (TCP, SNIFFED))}
+        )
+        known = envoy_json(encode_main_internal([service], chains, None, gates))
+        sniffed = envoy_json(encode_main_sniffed([service], chains, None, gates))
+        assert ("blackhole" in _names(known)) is of_bytes
+        assert ("blackhole" in str(known["filter_chain_matcher"])) is of_bytes
+        assert ("blackhole" in _names(sniffed)) is of_either
+        assert ("blackhole" in str(sniffed["filter_chain_matcher"])) is of_either
+
+
+@pytest.mark.proves("HP-24")
+def test_workloads_reached_by_address_refuse_at_both_places() -> None:
+    service = a_served_service("web", TCP)
+    chains = (*encode_service_chains(service, OPEN_CHAIN), *encode_direct_chains(OPEN_CHAIN))
+    gates = Gates(open_gates(service).by_hostname, CLOSED)
+    for encode in (encode_main_internal, encode_main_sniffed):
+        listener = envoy_json(encode([service], chains, DIRECT, gates))
+        assert "blackhole" in _names(listener)
+        assert "blackhole" in str(listener["filter_chain_matcher"])
+        assert "'direct-tcp'" not in str(listener["filter_chain_matcher"])
 
 
 def test_hbone_starts_with_the_address_as_authority() -> None:

@@ -55,8 +55,13 @@ def _waypoints(*manifests: Any) -> Waypoints:
 
 
 def _asking(waypoints: Waypoints, chain: str = WEB_HTTP) -> dict[str, Any] | None:
-    listener = waypoints.documents(LISTENER_TYPE)["main_internal"]
-    (filters,) = (each["filters"] for each in listener["filter_chains"] if each["name"] == chain)
+    listeners = waypoints.documents(LISTENER_TYPE)
+    (filters,) = (
+        each["filters"]
+        for name in ("main_internal", "main_sniffed")
+        for each in listeners.get(name, {}).get("filter_chains", ())
+        if each["name"] == chain
+    )
     for each in filters[-1]["typed_config"]["http_filters"]:
         if each["name"] == "envoy.filters.http.ext_authz":
             found: dict[str, Any] = each["typed_config"]

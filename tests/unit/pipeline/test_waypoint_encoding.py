@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.manifests.core import Pod, Service
 from controlplane.manifests.gateway import Gateway
+from controlplane.manifests.istio import AuthorizationRule, Source, TargetReference
 from controlplane.model.names import Name, ObjectReference
 from controlplane.pipeline.refusals import REFUSED
 from controlplane.snapshots.scope import (
@@ -20,6 +21,7 @@ from tests.support.builders import (
     a_service_entry,
     a_service_port,
     a_waypoint,
+    an_authorization_policy,
 )
 from tests.support.waypoint_snapshots import Waypoints
 
@@ -77,10 +79,12 @@ def test_bytes_have_no_routes_and_names_no_endpoints_of_their_own() -> None:
 def test_workloads_reached_by_address_have_a_cluster_and_routes() -> None:
     everything = {"istio.io/waypoint-for": "all"}
     waypoints = _waypoints(the_waypoint(**everything), a_web_pod(labels=USE))
-    assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS | {"encap"}
+    assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS | {"encap", "main_sniffed"}
+    assert waypoints.names(LISTENER_TYPE) == FIXED_LISTENERS | {"main_sniffed"}
     assert waypoints.names(ROUTE_TYPE) == {"direct-http"}
     waypoints.apply(removed=[a_web_pod()])
     assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS
+    assert waypoints.names(LISTENER_TYPE) == FIXED_LISTENERS
     assert waypoints.names(ROUTE_TYPE) == set()
 
 
@@ -114,6 +118,35 @@ def test_a_changed_service_port_is_one_of_each_and_the_listener() -> None:
         "shop/waypoint RDS": {new, f"-{WEB_HTTP}"},
         "shop/waypoint LDS": {"main_internal"},
     }
+
+
+@pytest.mark.proves("WC-53")
+def test_the_second_listener_is_there_while_something_has_to_be_sniffed() -> None:
+    waypoints = _waypoints(the_waypoint(), a_web(), a_web_pod())
+    other = a_web("other", ips=["10.96.0.2"], ports=[a_service_port(7000, name="")])
+    names = {f"inbound-vip|7000|{layer}|other.shop.svc.cluster.local" for layer in ("http", "tcp")}
+    changed = waypoints.apply(other)
+    assert changed["shop/waypoint LDS"] == {"main_internal", "main_sniffed"}
+    assert changed["shop/waypoint CDS"] == names | {"main_sniffed"}
+    third = a_web("third", ips=["10.96.0.3"], ports=[a_service_port(7000, name="")])
+    assert waypoints.apply(third)["shop/waypoint LDS"] == {"main_internal", "main_sniffed"}
+    waypoints.apply(removed=[third])
+    gone = waypoints.apply(removed=[other])
+    assert gone["shop/waypoint LDS"] == {"main_internal", "-main_sniffed"}
+    assert gone["shop/waypoint CDS"] == {f"-{name}" for name in names} | {"-main_sniffed"}
+
+
+def test_a_policy_of_a_sniffed_port_is_an_edit_of_the_second_listener_alone() -> None:
+    other = a_web("other", ips=["10.96.0.2"], ports=[a_service_port(7000, name="")])
+    waypoints = _waypoints(the_waypoint(), a_web(), other)
+    policy = an_authorization_policy(
+        "deny",
+        "shop",
+        action="DENY",
+        rules=[AuthorizationRule(sources=(Source(namespaces=("bank",)),))],
+        target_references=(TargetReference(kind="Service", name="other"),),
+    )
+    assert waypoints.apply(policy)["shop/waypoint LDS"] == {"main_sniffed"}
 
 
 def test_a_changed_target_port_is_one_set_of_endpoints() -> None:
@@ -202,7 +235,7 @@ def test_the_order_in_which_objects_come_does_not_matter(seed: int) -> None:
     for manifest in reversed(manifests):
         other.apply(manifest)
     assert other.bodies() == once.bodies()
-    assert len(once.bodies()) == 3 + 3 + 8 * 3 + 1
+    assert len(once.bodies()) == 4 + 4 + 8 * 3 + 1
 
 
 def test_every_type_has_a_table_of_its_own() -> None:
