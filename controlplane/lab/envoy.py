@@ -76,6 +76,11 @@ class Envoy:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it was started, and ended without being stopped."""
+        return self._process is not None and self._process.returncode is not None
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

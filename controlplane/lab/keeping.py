@@ -19,6 +19,7 @@ from controlplane.clock import Clock
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.envoy_errors import EnvoyError
+from controlplane.lab.errors import LabError
 from controlplane.lab.node.proxy import Applications, Node
 from controlplane.lab.node_proxies import proxy_on
 from controlplane.lab.waypoint_proxy import WaypointProxy
@@ -54,6 +55,7 @@ class Keeper:
         self.records: list[AccessRecord] = []
         self._means = means
         self._stacks: dict[Name, AsyncExitStack] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     async def follow(self, process: Process) -> None:
         """Run what the manifests of ``process`` want until cancelled; what runs then goes on."""
@@ -63,9 +65,23 @@ class Keeper:
         while True:
             await changed.wait()
             changed.clear()
+            async with self._one_at_a_time:
+                await self._keep_nodes(process)
+                if find_envoy() is not None:
+                    await self._keep_waypoints(process)
+
+    async def restart_node(self, process: Process, node: str) -> None:
+        """End the proxy of a node and run another, which knows nothing at first.
+
+        Raises:
+            LabError: there is none on that node.
+        """
+        async with self._one_at_a_time:
+            if node not in self.nodes:
+                raise LabError(f"no node proxy runs on {node}")
+            del self.nodes[node]
+            await self._stacks.pop(Name("", node)).aclose()
             await self._keep_nodes(process)
-            if find_envoy() is not None:
-                await self._keep_waypoints(process)
 
     async def close(self) -> None:
         """End everything, the newest first."""

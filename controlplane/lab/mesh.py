@@ -72,6 +72,10 @@ class Lab:
         if self._running is not None:
             await self._running
 
+    async def restart_node(self, node: str) -> None:
+        """Restart the proxy of a node; its pods are served again once ``settled``."""
+        await self._kept.restart_node(self.process, node)
+
     @property
     def nodes(self) -> Mapping[str, Node]:
         """Return the node proxies that run, by node."""

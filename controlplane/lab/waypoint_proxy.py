@@ -4,6 +4,7 @@ The bootstrap is the one that the waypoint controller writes, with the places wh
 this machine; who the pod is says a token, as in a cluster.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Final, Self
 
 from controlplane.encode.bootstrap import BOOTSTRAP_FILE, Bootstrap, bootstrap_files
 from controlplane.lab.envoy import Envoy, EnvoyOptions
+from controlplane.lab.envoy_errors import EnvoyError
 from controlplane.lab.errors import LabError
 from controlplane.lab.ztunnel.client import Target
 from controlplane.model.names import Name
@@ -20,10 +22,16 @@ from controlplane.model.resident import Resident
 
 _ROOT: Final = "root-cert.pem"
 _TOKEN: Final = "istio-token"  # noqa: S105 - the name of a file
+_LOOK_SECONDS: Final = 0.2
+_TOKEN_LOOKS: Final = 3000
+"""A token is renewed after so many looks, ten minutes."""
 
 
 class WaypointProxy:
     """One pod of a waypoint; use it as ``async with WaypointProxy(...) as proxy``.
+
+    As a kubelet does, it starts an Envoy again that ends by itself, and renews the token;
+    ``trouble`` is why the last start failed.
 
     Args:
         pod: the pod, one of a Gateway.
@@ -48,6 +56,8 @@ class WaypointProxy:
             raise LabError(f"{pod.key} is no pod of a Gateway")
         self.pod = pod
         self.address = address
+        self.trouble = ""
+        self._keeping: asyncio.Task[None] | None = None
         self._target = target
         self._token = token
         self._directory = directory
@@ -76,6 +86,7 @@ class WaypointProxy:
 
     async def __aenter__(self) -> Self:
         await self.envoy.start()
+        self._keeping = asyncio.create_task(self._keep(), name=f"pod {self.pod.key}")
         return self
 
     async def __aexit__(
@@ -84,6 +95,9 @@ class WaypointProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self.envoy.stop()
         with suppress(OSError):
             (self._directory / "token" / _TOKEN).unlink()
@@ -95,6 +109,21 @@ class WaypointProxy:
         fresh.touch(mode=0o600)
         fresh.write_text(self._token())
         fresh.replace(place / _TOKEN)
+
+    async def _keep(self) -> None:
+        looks = 0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            looks += 1
+            if looks % _TOKEN_LOOKS == 0:
+                self.renew_token()
+            if self.envoy.has_ended or self.trouble:
+                try:
+                    await self.envoy.restart()
+                except EnvoyError as error:
+                    self.trouble = str(error)
+                else:
+                    self.trouble = ""
 
     def _bootstrap(self) -> dict[str, object]:
         files, roots, tokens = (self._directory / name for name in ("files", "root", "token"))
