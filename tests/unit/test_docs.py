@@ -16,6 +16,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "charts" / "istiod-lite" / "README.md",
+    ROOT / "examples" / "waypoints" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 # At the beginning, behind variables, in a pod, or behind a pipe.
