@@ -68,6 +68,18 @@
   value: {{ .Values.waypoints.resources.limits.memory | quote }}
 - name: ISTIOD_LITE_WAYPOINT_DRAIN_SECONDS
   value: {{ .Values.waypoints.drainSeconds | quote }}
+- name: ISTIOD_LITE_WAYPOINT_LISTEN_ADDRESS
+  value: {{ .Values.waypoints.listenAddress | quote }}
+{{- end }}
+- name: PILOT_AUTO_ALLOW_WAYPOINT_POLICY
+  value: {{ .Values.waypoints.guard | quote }}
+- name: PILOT_JWT_PUB_KEY_REFRESH_INTERVAL
+  value: {{ printf "%vs" .Values.keySets.refreshSeconds | quote }}
+- name: ISTIOD_LITE_KEY_SET_LIFETIME
+  value: {{ toJson .Values.keySets.lifetimeSeconds | quote }}
+{{- if .Values.keySets.rootsConfigMap }}
+- name: ISTIOD_LITE_KEY_SET_ROOTS
+  value: /etc/key-set-roots/ca.crt
 {{- end }}
 - name: PILOT_ENABLE_IP_AUTOALLOCATE
   value: {{ .Values.serviceEntryAddresses.enabled | quote }}
