@@ -114,7 +114,7 @@ def test_pods_give_up_every_privilege(case: str) -> None:
         }
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     kinds = {kind for each in spec["volumes"] for kind in each if kind != "name"}
-    assert kinds <= {"emptyDir", "secret", "persistentVolumeClaim"}
+    assert kinds <= {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
     assert {"cpu", "memory"} <= container(case)["resources"]["requests"].keys()
 
 
