@@ -60,8 +60,12 @@ def build_foreign_services(
     members: Index[ServiceName, str, Workload],
     networks: Networks,
     *wanted: Collection[ForeignKey, ForeignKey],
+    on_loopback: bool = False,
 ) -> ForeignServices:
-    """Declare on ``graph`` what the routes of each layer want; no key is wanted twice."""
+    """Declare on ``graph`` what the routes of each layer want; no key is wanted twice.
+
+    ``on_loopback`` says that pods have addresses there.
+    """
 
     def find(fetch: Fetch, key: ForeignKey) -> ForeignPort | None:
         service = backends.service_at(fetch, key.waypoint, key.hostname)
@@ -74,7 +78,9 @@ def build_foreign_services(
     ports = graph.derive("foreign ports", graph.union("wanted foreign ports", *wanted), find)
 
     def locate(fetch: Fetch, foreign: ForeignPort) -> ServiceEndpoints:
-        return port_endpoints(fetch, foreign.service, foreign.port, members, networks)
+        return port_endpoints(
+            fetch, foreign.service, foreign.port, members, networks, on_loopback=on_loopback
+        )
 
     return ForeignServices(
         ports=ports, endpoints=graph.derive("endpoints of foreign ports", ports, locate)

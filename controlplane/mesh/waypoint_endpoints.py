@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph, Index
 from controlplane.mesh.networks import Networks
+from controlplane.mesh.waypoint_reach import may_be_itself
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.model.identity import Identity
 from controlplane.model.names import Name, ServiceName
@@ -51,15 +52,17 @@ def build_waypoint_endpoints(
     served: Collection[WaypointHost, ServedService],
     members: Index[ServiceName, str, Workload],
     networks: Networks,
+    *,
+    on_loopback: bool = False,
 ) -> Collection[EndpointsKey, ServiceEndpoints]:
-    """Declare the endpoints on ``graph``."""
+    """Declare the endpoints on ``graph``; ``on_loopback`` says that pods have addresses there."""
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, ServiceEndpoints]:
         if service.resolution is Resolution.ORIGINAL_DESTINATION:
             return {}
         return {
             EndpointsKey(service.waypoint, service.hostname, port.number): port_endpoints(
-                fetch, service, port, members, networks
+                fetch, service, port, members, networks, on_loopback=on_loopback
             )
             for port in service.ports
         }
@@ -73,6 +76,8 @@ def port_endpoints(
     port: ServedPort,
     members: Index[ServiceName, str, Workload],
     networks: Networks,
+    *,
+    on_loopback: bool = False,
 ) -> ServiceEndpoints:
     """Return the endpoints of one port of ``service``, for the waypoint it names."""
     network = networks.local(fetch)
@@ -86,22 +91,28 @@ def port_endpoints(
         owner=service.owner,
         hostname=service.hostname,
         port=port,
-        endpoints=service_endpoints(service.service, port, reached),
+        endpoints=service_endpoints(service.service, port, reached, on_loopback=on_loopback),
         nearness=service.nearness,
     )
 
 
 def service_endpoints(
-    service: ServiceName, port: ServedPort, workloads: Iterable[Workload]
+    service: ServiceName,
+    port: ServedPort,
+    workloads: Iterable[Workload],
+    *,
+    on_loopback: bool = False,
 ) -> tuple[Endpoint, ...]:
     """Return where ``port`` of ``service`` lands on ``workloads``, sorted.
 
-    Of several at one address and port the first is taken, a healthy one before others.
+    What may be the waypoint itself is left out. Of several at one address and port the first is
+    taken, a healthy one before others.
     """
     found = (
         endpoint
         for workload in workloads
         if (endpoint := _endpoint(service, port, workload)) is not None
+        and not may_be_itself(endpoint.address, endpoint.port, on_loopback=on_loopback)
     )
     kept: dict[tuple[bytes | str, int], Endpoint] = {}
     for endpoint in sorted(found, key=lambda each: not each.is_healthy):

@@ -13,6 +13,7 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.mesh.binding import bind_service
 from controlplane.mesh.hostnames import Services, Winner
 from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.waypoint_reach import ADMIN_PORT
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.network import NetworkAddress
@@ -100,13 +101,18 @@ def served_service(waypoint: Name, winner: Winner) -> ServedService:
     """Return a published service as ``waypoint`` has to know it."""
     candidate = winner.candidate
     service = candidate.service
+    resolution = _resolution(service)
+    ports = candidate.served_ports
+    if resolution is Resolution.ORIGINAL_DESTINATION:
+        # A client chooses the address: on this port it could be the waypoint's own (WC-77).
+        ports = tuple(port for port in ports if port.number != ADMIN_PORT)
     return ServedService(
         waypoint=waypoint,
         service=service.key,
         owner=candidate.owner,
         ranges=tuple(sorted({_range(address) for address in service.addresses})),
-        ports=candidate.served_ports,
-        resolution=_resolution(service),
+        ports=ports,
+        resolution=resolution,
         nearness=_nearness(service),
     )
 

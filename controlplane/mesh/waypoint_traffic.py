@@ -57,8 +57,16 @@ def build_waypoint_traffic(
     return WaypointTraffic(
         frames=frames,
         services=services.served,
-        endpoints=build_waypoint_endpoints(graph, services.served, members, parts.networks),
-        direct=build_direct_workloads(graph, frames, workloads),
+        endpoints=build_waypoint_endpoints(
+            graph,
+            services.served,
+            members,
+            parts.networks,
+            on_loopback=parts.settings.waypoints_listen_on_pods,
+        ),
+        direct=build_direct_workloads(
+            graph, frames, workloads, on_loopback=parts.settings.waypoints_listen_on_pods
+        ),
         places=build_places(graph, frames, residents, localities),
         problems=services.problems,
     )

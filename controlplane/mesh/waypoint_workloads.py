@@ -12,6 +12,7 @@ from controlplane.manifests.core import Pod
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_gateways import NotWaypoint, gateway_name
+from controlplane.mesh.waypoint_reach import may_be_itself
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text
@@ -65,14 +66,26 @@ def build_waypoint_frames(
 
 
 def build_direct_workloads(
-    graph: Graph, frames: Collection[Name, WaypointFrame], workloads: Collection[str, Workload]
+    graph: Graph,
+    frames: Collection[Name, WaypointFrame],
+    workloads: Collection[str, Workload],
+    *,
+    on_loopback: bool = False,
 ) -> Collection[Name, DirectWorkloads]:
-    """Declare the workloads that each waypoint serves by address; most waypoints have none."""
+    """Declare the workloads that each waypoint serves by address; most waypoints have none.
+
+    ``on_loopback`` says that pods have addresses there: elsewhere that is the waypoint itself.
+    """
     by_waypoint = workloads.index("workloads by waypoint", _waypoint_of)
 
     def rule(fetch: Fetch, frame: WaypointFrame) -> DirectWorkloads | None:
         members = fetch.where(by_waypoint, frame.waypoint)
-        addresses = {address for workload in members for address in workload.addresses}
+        addresses = {
+            address
+            for workload in members
+            for address in workload.addresses
+            if not may_be_itself(address, 0, on_loopback=on_loopback)
+        }
         if not addresses:
             return None
         return DirectWorkloads(waypoint=frame.waypoint, addresses=tuple(sorted(addresses)))

@@ -185,6 +185,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         http_routes.wanted,
         connection_routes.wanted,
         authorization_providers.wanted,
+        on_loopback=settings.waypoints_listen_on_pods,
     )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     traffic_rules = build_traffic_rules(

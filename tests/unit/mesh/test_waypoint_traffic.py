@@ -313,6 +313,83 @@ def test_readiness_of_a_waypoint_changes_nothing_for_it() -> None:
     assert [sorted(each.items()) for each in _collections(mesh)] == before
 
 
+def _reached(address: str, port: int, *, settings: MeshSettings | None = None) -> bool:
+    """Return whether an entry's endpoint is one of the waypoint."""
+    mesh = Mesh(settings) if settings is not None else Mesh()
+    ports = [ServiceEntryPort(number=80, name="http", protocol="HTTP", target_port=port)]
+    resolution = "STATIC" if address[0].isdigit() or ":" in address else "DNS"
+    entry = a_service_entry(
+        "outside",
+        "shop",
+        hosts=["out.example.com"],
+        ports=ports,
+        resolution=resolution,
+        endpoints=(WorkloadSpec(address=address),),
+        labels=USE,
+    )
+    mesh.apply([a_waypoint("waypoint", "shop"), entry])
+    return bool(_endpoints(mesh, hostname="out.example.com"))
+
+
+@pytest.mark.proves("WC-77")
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("127.0.0.1", 15000),
+        ("127.9.9.9", 8080),
+        ("::1", 15000),
+        ("::ffff:127.0.0.1", 15000),
+        ("0.0.0.0", 15000),  # noqa: S104 - nothing listens here
+        ("::", 15000),
+        ("localhost", 8080),
+        ("some.localhost.", 8080),
+        ("resolves-anywhere.example.com", 15000),
+    ],
+)
+def test_no_endpoint_is_the_waypoint_itself(address: str, port: int) -> None:
+    assert not _reached(address, port)
+
+
+@pytest.mark.refutes("WC-77")
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [("10.0.0.9", 15000), ("2001:db8::1", 80), ("resolves-anywhere.example.com", 8080)],
+)
+def test_other_endpoints_are_reached(address: str, port: int) -> None:
+    assert _reached(address, port)
+
+
+@pytest.mark.refutes("WC-77")
+def test_pods_that_share_a_machine_may_be_on_loopback() -> None:
+    shared = MeshSettings(waypoints_listen_on_pods=True)
+    assert _reached("127.0.0.9", 8080, settings=shared)
+
+
+@pytest.mark.proves("WC-77")
+def test_no_workload_that_is_reached_by_address_is_the_waypoint_itself() -> None:
+    tunnelled: dict[str, Any] = {"labels": USE | {"networking.istio.io/tunnel": "http"}}
+    mesh = _mesh(
+        a_waypoint("waypoint", "shop", labels={"istio.io/waypoint-for": "all"}),
+        a_workload_entry("itself", "shop", address="127.0.0.1", **tunnelled),
+        a_workload_entry("other", "shop", address="10.0.0.9", **tunnelled),
+    )
+    assert [len(found) for found in _direct(mesh).values()] == [1]
+
+
+@pytest.mark.proves("WC-77")
+def test_who_goes_where_a_client_says_does_not_go_to_the_port_of_the_waypoint() -> None:
+    ports = [
+        ServiceEntryPort(number=number, name=f"http-{number}", protocol="HTTP")
+        for number in (80, 15000)
+    ]
+    entry = a_service_entry(
+        "any", "shop", hosts=["any.example.com"], ports=ports, resolution="NONE", labels=USE
+    )
+    served = _served(_mesh(a_waypoint("waypoint", "shop"), entry))
+    (found,) = [each for (_, hostname), each in served.items() if hostname == "any.example.com"]
+    assert [port.number for port in found.ports] == [80]
+
+
 def _collections(mesh: Mesh) -> list[Any]:
     traffic = mesh.world.traffic
     return [traffic.frames, traffic.services, traffic.endpoints, traffic.direct]
