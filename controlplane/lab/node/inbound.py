@@ -45,6 +45,7 @@ class InboundPod:
         clock: Clock,
     ) -> None:
         self.uid = workload.uid
+        self._last = workload
         self.address = str(workload.addresses[0])
         self._network = workload.network
         self._state = state
@@ -94,10 +95,18 @@ class InboundPod:
             if not evaluate(self._state, workload, connection).allowed:
                 close()
 
+    def _workload(self) -> Workload:
+        """Return the pod as it is known, or as it was when it was known last.
+
+        A pod that ends serves for a moment those who have not heard of it yet.
+        """
+        self._last = self._state.workloads.by_uid.get(self.uid, self._last)
+        return self._last
+
     def _judge(self, access: Access) -> Address | int:
         """Return where a tunnel leads, or the status that says why it does not."""
         host, _, port = access.authority.rpartition(":")
-        workload = self._state.workloads.by_uid.get(self.uid)
+        workload = self._workload()
         record = self._begin(
             "{}:{}".format(*access.source),
             "{}:{}".format(*access.destination),
@@ -106,7 +115,7 @@ class InboundPod:
             hbone=access.authority,
         )
         self._records[id(access)] = record
-        if workload is None or host.strip("[]") != self.address or not port.isdecimal():
+        if host.strip("[]") != self.address or not port.isdecimal():
             record.error = "not a destination of this workload"
             return _BAD_REQUEST
         connection = Connection(
@@ -162,11 +171,10 @@ class InboundPod:
             break_off(writer)
 
         try:
-            workload = self._state.workloads.by_uid.get(self.uid)
-            verdict = None if workload is None else evaluate(self._state, workload, connection)
-            if workload is None or verdict is None or not verdict.allowed:
-                reason = "gone" if verdict is None else verdict.reason.value + _by(verdict)
-                record.error = f"policy rejection: {reason}"
+            workload = self._workload()
+            verdict = evaluate(self._state, workload, connection)
+            if not verdict.allowed:
+                record.error = f"policy rejection: {verdict.reason.value}{_by(verdict)}"
                 close()
                 return
             target = self._application(workload, port)

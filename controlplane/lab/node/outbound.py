@@ -32,6 +32,8 @@ from controlplane.lab.ztunnel.state import MeshState
 from controlplane.lab.ztunnel.workload import Tunnel, Workload
 
 _PATIENCE: Final = 5.0
+_BEGINNING: Final = 1.0
+_PAUSE: Final = 0.05
 _BREAKS: Final = (StreamResetError, ConnectionEndedError)
 
 
@@ -107,7 +109,7 @@ class Outbound:
             record.goes_to(self._state.workloads.by_uid.get(route.workload))
             record.destination = route.dial or _joined(str(address.address), port)
             async with asyncio.timeout(_PATIENCE):
-                await self._open(client, route, connected)
+                await self._open_in_time(client, route, connected)
         except (HboneError, OSError, TimeoutError, LabError) as error:
             record.error = str(error) or type(error).__name__
             self._log.complete(record, self._clock.monotonic() - began)
@@ -157,6 +159,23 @@ class Outbound:
             workload=workload.uid,
         )
 
+    async def _open_in_time(self, client: Workload, route: Route, connected: Connected) -> None:
+        """Open the connection; ask again for a moment where nobody listens.
+
+        Elsewhere the address of a pod that begins is nobody's: nothing is refused, and TCP asks
+        again. On loopback every address is there, and refuses.
+        """
+        ends = self._clock.monotonic() + _BEGINNING
+        while True:
+            try:
+                await self._open(client, route, connected)
+            except (HboneError, OSError) as error:
+                if not _is_nobody(error) or self._clock.monotonic() >= ends:
+                    raise
+                await self._clock.sleep(_PAUSE)
+            else:
+                return
+
     async def _open(self, client: Workload, route: Route, connected: Connected) -> None:
         if route.way is Way.FAILED:
             raise UnreachableError(route.failure)
@@ -190,6 +209,13 @@ class Outbound:
             found = HboneClient(waypoint, held, source=source)
             self._clients[key] = (held.serial, found)
         return found
+
+
+def _is_nobody(error: BaseException) -> bool:
+    """Return whether a connection failed because nobody listens."""
+    return isinstance(error, ConnectionRefusedError) or isinstance(
+        error.__cause__, ConnectionRefusedError
+    )
 
 
 def _search(host: str, namespace: str) -> tuple[str, ...]:

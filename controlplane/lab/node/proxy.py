@@ -29,6 +29,7 @@ from controlplane.lab.ztunnel.state import MeshState
 from controlplane.lab.ztunnel.workload import Tunnel, Workload
 
 _RENEW_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.2
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -91,7 +92,7 @@ class Node:
         )
         self._outbound = Outbound(self.state, router, self.certificates.of, self.log, clock)
         self._pods: dict[str, _Pod] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, tuple[_Pod, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         before = proxy.client.session.observer
@@ -137,9 +138,8 @@ class Node:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
-        for ending in tuple(self._ending):
-            ending.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        for uid in tuple(self._ending):
+            await self._end_now(uid)
         for uid in tuple(self._pods):
             await self._drop(uid)
         await self._outbound.close()
@@ -177,7 +177,7 @@ class Node:
         """Follow what the control plane says, and renew certificates in time."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_RENEW_SECONDS):
+                async with asyncio.timeout(_RETRY_SECONDS if self.troubles else _RENEW_SECONDS):
                     await self._changed.wait()
             self._changed.clear()
             await self._follow()
@@ -191,10 +191,10 @@ class Node:
         for uid in self._pods.keys() - mine.keys():
             # Applications that end go on for a while: clients hear of it later than we do.
             pod = self._pods.pop(uid)
-            ending = asyncio.create_task(self._end(pod), name=f"end of {uid}")
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            ending = asyncio.create_task(self._end(uid, pod), name=f"end of {uid}")
+            self._ending[uid] = pod, ending
         for uid, workload in mine.items():
+            await self._take_back(uid, workload)
             held = self._pods.get(uid)
             if held is not None and _same_place(held.workload, workload):
                 held.workload = workload
@@ -248,11 +248,29 @@ class Node:
 
         return SocksPort(str(workload.addresses[0]), connect, self._outbound.carry)
 
-    async def _end(self, pod: _Pod) -> None:
-        try:
-            await self._clock.sleep(_GRACE_SECONDS)
-        finally:
-            await pod.stack.aclose()
+    async def _take_back(self, uid: str, workload: Workload) -> None:
+        """Keep a pod that has come back before it was ended; end it if it is not the same."""
+        pod, ending = self._ending.get(uid, (None, None))
+        if pod is None or ending is None:
+            return
+        if _same_place(pod.workload, workload):
+            ending.cancel()
+            del self._ending[uid]
+            self._pods[uid] = pod
+        else:
+            await self._end_now(uid)
+
+    async def _end(self, uid: str, pod: _Pod) -> None:
+        await self._clock.sleep(_GRACE_SECONDS)
+        # From here on it is too late to come back.
+        del self._ending[uid]
+        await pod.stack.aclose()
+
+    async def _end_now(self, uid: str) -> None:
+        pod, ending = self._ending.pop(uid)
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        await pod.stack.aclose()
 
     async def _drop(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
