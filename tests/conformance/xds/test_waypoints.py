@@ -14,7 +14,7 @@ from controlplane.encode.envelope import (
 from controlplane.model.names import Name
 from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
-from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, waypoint_endpoints
 from controlplane.xds.errors import ForbiddenError
 from controlplane.xds.node import Node
 from controlplane.xds.response import Response
@@ -406,6 +406,78 @@ def test_a_policy_does_not_wait_where_no_cluster_changed() -> None:
     session = connected(catalog)
     put(catalog, route=[some_routes("a", clusters=["a"], edition=1)])
     assert types(taken(session)) == [ROUTE_TYPE]
+
+
+def near(catalog: Catalog, **by_node: int) -> None:
+    """Commit what is near to each node; editions tell them apart."""
+    for node, edition in by_node.items():
+        found = some_endpoints("near", edition=edition)
+        catalog.stage(waypoint_endpoints(WAYPOINT, node), [(found.name, found)])
+    catalog.publish()
+
+
+def on_node(catalog: Catalog, node: str) -> Session:
+    """Return the session of a pod there that has everything."""
+    session = a_waypoint_session(catalog, authorize=lambda _: WaypointPod(WAYPOINT, node))
+    ask(session, CLUSTER_TYPE)
+    ask(session, ENDPOINT_TYPE, "a", "near")
+    settle(session)
+    return session
+
+
+@pytest.mark.proves("WC-72")
+@pytest.mark.parametrize("asked", [("a", "near"), ("*",)])
+def test_pods_on_different_nodes_are_sent_different_endpoints(asked: tuple[str, ...]) -> None:
+    catalog = a_catalog()
+    near(catalog, x=1, y=2)
+    sent = {}
+    for node in ("x", "y", "z"):
+        session = a_waypoint_session(
+            catalog, authorize=lambda _, node=node: WaypointPod(WAYPOINT, node)
+        )
+        ask(session, ENDPOINT_TYPE, *asked)
+        (sent[node],) = taken(session)
+    assert {node: sorted(names(each)) for node, each in sent.items()} == {
+        "x": ["a", "near"],
+        "y": ["a", "near"],
+        "z": ["a"],
+    }
+    assert sent["x"].body != sent["y"].body
+
+
+@pytest.mark.refutes("WC-72")
+def test_what_is_near_to_others_is_no_news() -> None:
+    catalog = a_catalog()
+    near(catalog, x=1, y=2)
+    here, there = on_node(catalog, "x"), on_node(catalog, "y")
+    near(catalog, y=3)
+    assert taken(here) == []
+    assert [names(each) for each in taken(there)] == [["near"]]
+    put(catalog, endpoint=[some_endpoints("a", edition=1)])
+    assert [names(each) for each in taken(here)] == [["a"]]
+
+
+def test_endpoints_that_become_near_are_sent_once_and_never_removed() -> None:
+    catalog = a_catalog()
+    put(catalog, cluster=[a_cluster("near")], endpoint=[some_endpoints("near")])
+    session = on_node(catalog, "x")
+    found = some_endpoints("near", edition=1)
+    catalog.stage(waypoint_endpoints(WAYPOINT, "x"), [("near", found)])
+    put(catalog, endpoint=["near"])
+    assert [(names(each), removed(each)) for each in settle(session)] == [(["near"], [])]
+    catalog.stage(waypoint_endpoints(WAYPOINT, "x"), [("near", None)])
+    put(catalog, endpoint=[some_endpoints("near")])
+    assert [(names(each), removed(each)) for each in settle(session)] == [(["near"], [])]
+
+
+def test_what_is_near_to_a_node_that_the_pod_leaves_stays_with_its_cluster() -> None:
+    catalog = a_catalog()
+    put(catalog, cluster=[a_cluster("near")])
+    near(catalog, x=1)
+    session = on_node(catalog, "x")
+    catalog.stage(waypoint_endpoints(WAYPOINT, "x"), [("near", None)])
+    catalog.publish()
+    assert settle(session) == []
 
 
 def test_equal_changes_are_silent() -> None:

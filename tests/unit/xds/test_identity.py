@@ -112,6 +112,14 @@ def test_a_pod_of_a_gateway_is_a_waypoint() -> None:
         access(waypoint).authorize(CALLER, replace(NODE, kind="sidecar"))
 
 
+@pytest.mark.proves("WC-75")
+def test_where_a_waypoint_runs_is_not_for_it_to_say() -> None:
+    waypoint = replace(a_resident(), gateway="waypoint")
+    elsewhere = replace(NODE, kind="waypoint", name="node-z", pod="ztunnel-a")
+    assert access(waypoint).authorize(CALLER, elsewhere) == POD
+    assert access(waypoint).declared_waypoint(elsewhere) == POD
+
+
 @pytest.mark.proves("AU-55", "WS-4")
 def test_a_pod_that_has_ended_is_a_waypoint_no_more() -> None:
     ended = replace(a_resident(), gateway="waypoint", phase="Succeeded")
