@@ -160,6 +160,15 @@ class Catalog:
             addresses.listen(self._lookup.published)
         return self._lookup
 
+    def changed_at(self, keys: Iterable[TableKey]) -> int:
+        """Return the commit up to which something changed in tables, which may be forgotten."""
+        newest = self._forgotten
+        for key in keys:
+            table = self._tables.get(key)
+            if table is not None and table.commit > newest:
+                newest = table.commit
+        return newest
+
     def release(self) -> None:
         """Let go of whole states kept for fresh clients; a hint that none have come for a while."""
         for view in self._views.values():

@@ -246,8 +246,10 @@ class XdsServer:
         )
 
     def _committed(self, _: int) -> None:
+        changed = frozenset(self._catalog.changed)
         for stream in self._streams:
-            stream.wake()
+            if stream.session.is_concerned(changed):
+                stream.wake()
 
     async def _tick(self) -> None:
         """Look over the streams for what only time brings about."""

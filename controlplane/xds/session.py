@@ -12,7 +12,7 @@ from typing import Any
 from controlplane.clock import Clock
 from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
-from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE
+from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE, TableKey
 from controlplane.snapshots.table import FRESH
 from controlplane.xds.errors import ForbiddenError, MalformedRequestError
 from controlplane.xds.node import Node, read_node
@@ -171,11 +171,18 @@ class Session:
 
     def has_work(self) -> bool:
         """Return whether ``responses`` may yield something. Cost: O(1)."""
-        commit = self._catalog.commit
+        commit = self._catalog.commit if self._waypoint is None else self._waypoint.changed_at
         return not all(
             subscription.is_settled(commit) or subscription.is_in_flight
             for subscription in self.subscriptions.values()
         )
+
+    def is_concerned(self, changed: frozenset[TableKey]) -> bool:
+        """Return whether there may be something to send when these tables have changed.
+
+        Waypoints are many and each looks at its own; node proxies look at what is everybody's.
+        """
+        return self._waypoint is None or self._waypoint.is_concerned(changed)
 
     def ending(self) -> str | None:
         """Return why the stream should end now, in words; the client comes back and resumes."""

@@ -106,6 +106,11 @@ class WaypointSubscription(Subscription):
         is_current = self.cursor != FRESH and not self._view.is_newer(self.cursor)
         return is_current and self.due is None and not self._pending and not self._suspects
 
+    @property
+    def has_removals(self) -> bool:
+        """Return whether something is to be removed whose turn has not come."""
+        return bool(self._going)
+
     def holds(self, name: str) -> bool:
         """Return whether the client was sent ``name``, or said it has it."""
         return name in self._held

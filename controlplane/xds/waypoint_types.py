@@ -17,6 +17,7 @@ from controlplane.snapshots.scope import (
     ENDPOINT_TYPE,
     LISTENER_TYPE,
     ROUTE_TYPE,
+    TableKey,
 )
 from controlplane.xds.secret_subscription import SecretSubscription
 from controlplane.xds.settings import XdsSettings
@@ -45,6 +46,23 @@ class WaypointTypes:
         self._configured: dict[str, WaypointSubscription] = {}
         # Clusters that were sent before the client asked for any endpoints.
         self._owed_endpoints: set[str] = set()
+        self._keys: frozenset[TableKey] = frozenset()
+
+    @property
+    def changed_at(self) -> int:
+        """Return the commit up to which there may be something to send. Cost: O(types).
+
+        Removals wait until every type has come as far as the one that removes: then it is the
+        current one.
+        """
+        catalog = self._tools.catalog
+        if any(each.has_removals for each in self._configured.values()):
+            return catalog.commit
+        return catalog.changed_at(self._keys)
+
+    def is_concerned(self, changed: frozenset[TableKey]) -> bool:
+        """Return whether one of the tables that changed is looked at."""
+        return not self._keys.isdisjoint(changed)
 
     @property
     def secrets(self) -> SecretSubscription | None:
@@ -62,6 +80,7 @@ class WaypointTypes:
             self._subscriptions[type_url] = other
             return other
         self._configured[type_url] = self._subscriptions[type_url] = made
+        self._keys |= frozenset(made.keys)
         if type_url == ENDPOINT_TYPE:
             made.owe(self._owed_endpoints)
             self._owed_endpoints = set()

@@ -28,6 +28,8 @@ from tests.bench.orders import Order, obey
 from tests.bench.waypoint_mesh import WAYPOINT, proxy_address, proxy_name
 
 _PATIENCE = 30.0
+_AS_DEPLOYED = ("--drain-time-s", "45", "--drain-strategy", "immediate")
+"""As in a waypoint's pod: how long what a listener was before stays."""
 _PAUSE = 0.001
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -76,7 +78,7 @@ class Envoys:
             ),
             token=lambda: str(name),
             directory=directory,
-            options=EnvoyOptions(patience=_PATIENCE),
+            options=EnvoyOptions(patience=_PATIENCE, arguments=_AS_DEPLOYED),
         )
         await self._stack.enter_async_context(proxy)
         return proxy.envoy

@@ -362,6 +362,39 @@ def test_what_goes_goes_last() -> None:
     ]
 
 
+@pytest.mark.proves("WS-13", "WS-14")
+def test_what_goes_goes_last_also_while_others_commit() -> None:
+    catalog = a_catalog()
+    session = connected(catalog)
+    (listeners,) = _listeners_under_way(catalog, session)
+    put(catalog, OTHER, cluster=[a_cluster("b", edition=1)])
+    acknowledge(session, listeners)
+    assert [removed(each) for each in settle(session)] == [["a"], ["a"], ["a"]]
+    assert not session.has_work()
+
+
+def _listeners_under_way(catalog: Catalog, session: Session) -> list[Response]:
+    """Return the listeners that no longer lead to ``a``; others commit before and after."""
+    put(catalog, OTHER, cluster=[B])
+    drop_a(catalog)
+    (clusters,) = taken(session)
+    put(catalog, OTHER, endpoint=[some_endpoints("b")])
+    acknowledge(session, clusters)
+    return taken(session)
+
+
+@pytest.mark.proves("WS-3")
+def test_what_others_are_sent_is_no_work() -> None:
+    catalog = a_catalog()
+    session = connected(catalog)
+    put(catalog, OTHER, cluster=[B], endpoint=[some_endpoints("b")])
+    assert not session.is_concerned(frozenset(catalog.changed))
+    assert not session.has_work()
+    put(catalog, route=[some_routes("a", clusters=["a"], edition=1)])
+    assert session.is_concerned(frozenset(catalog.changed))
+    assert session.has_work()
+
+
 @pytest.mark.proves("WS-13")
 @pytest.mark.refutes("WS-14")
 def test_nothing_goes_while_a_listener_that_may_need_it_is_refused() -> None:
