@@ -24,6 +24,7 @@ from controlplane.encode.waypoint_names import (
 from controlplane.model.http_policy import (
     Attribute,
     Criterion,
+    HostInAnyForm,
     ListItem,
     PathTemplate,
     TokenPrincipal,
@@ -34,6 +35,7 @@ from controlplane.model.network import text_from_address
 from controlplane.model.policy import AddressMatch, MatchType, ServiceAccountMatch, StringMatch
 
 _ANYTHING: Final = StringMatch(MatchType.PRESENCE)
+_AUTHORITY: Final = ":authority"
 _SEGMENT: Final = "[^/]*"
 _DOMAIN: Final = "spiffe://[^/]+"
 
@@ -65,8 +67,8 @@ def principal(criterion: Criterion) -> Any:
 def _permission(criterion: Criterion, value: Value) -> Any:  # noqa: PLR0911 - a table of attributes
     message = rbac_pb2.Permission
     match criterion.attribute, value:
-        case Attribute.HOST, StringMatch() as match:
-            return message(header=_header(":authority", match, ignore_case=True))
+        case Attribute.HOST, (StringMatch() | HostInAnyForm()) as host:
+            return message(header=_host(host))
         case Attribute.METHOD, StringMatch() as match:
             return message(header=_header(":method", match))
         case Attribute.PATH, StringMatch() as match:
@@ -138,6 +140,16 @@ def identity_match(attribute: Attribute, value: Value) -> Any:  # noqa: PLR0911 
 
 def _holes(parts: tuple[str, ...]) -> str:
     return _SEGMENT.join(re.escape(part) for part in parts)
+
+
+def _host(host: StringMatch | HostInAnyForm) -> Any:
+    if isinstance(host, StringMatch):
+        return _header(_AUTHORITY, host, ignore_case=True)
+    kind, text = host.match
+    before = ".*" if kind is MatchType.SUFFIX else "(?:.*[@,])?"
+    behind = ".*" if kind is MatchType.PREFIX else r"\.?(?:[:,].*)?"
+    name = re.escape(text).replace(":", r"\.?:")
+    return {"name": _AUTHORITY, "string_match": _regex(f"(?i){before}{name}{behind}")}
 
 
 def _claim(path: tuple[str, ...], value: Any) -> Any:

@@ -13,6 +13,7 @@ from controlplane.model.http_policy import (
     Attribute,
     Criteria,
     Criterion,
+    HostInAnyForm,
     HttpAction,
     HttpPolicy,
     HttpRule,
@@ -30,6 +31,8 @@ _SCHEME: Final = "spiffe://"
 _IDENTITY: Final = re.compile(
     r"spiffe://(?P<domain>[^/]+)/ns/(?P<namespace>[^/]*)/sa/(?P<account>.*)"
 )
+_BETWEEN_HOSTS: Final = "@,"
+_BEHIND_HOST: Final = ":,"
 _TEMPLATE_CHARACTERS: Final = r"[A-Za-z0-9\-._~%!$&'()+,;:@=]"
 
 
@@ -174,6 +177,8 @@ def _is(  # noqa: PLR0911 - one for each kind of value
             return _holds(_dig(claims, ("iss",)), issuer) and _holds(
                 _dig(claims, ("sub",)), subject
             )
+        case HostInAnyForm(match):
+            return _names(_lower(request.authority), match.type, _lower(match.value))
         case StringMatch() if attribute in _TEXTS:
             return _compares(_TEXTS[attribute](request), value)
         case StringMatch() | ListItem():
@@ -249,6 +254,25 @@ def _within(address: bytes, block: AddressMatch) -> bool:
 def _lower(text: str) -> str:
     """Return ``text`` in lower case as far as hostnames have cases."""
     return text.encode().lower().decode()
+
+
+def _names(authority: str, kind: MatchType, host: str) -> bool:
+    """Return whether ``authority`` names ``host``, whatever else is in it."""
+    for text in (authority, authority.replace(".:", ":")):
+        for start in range(len(text)):
+            is_start = start == 0 or text[start - 1] in _BETWEEN_HOSTS
+            if (is_start or kind is MatchType.SUFFIX) and text.startswith(host, start):
+                end = start + len(host)
+                if kind is MatchType.PREFIX or _ends(text, end):
+                    return True
+    return False
+
+
+def _ends(text: str, place: int) -> bool:
+    return any(
+        rest == "" or rest[0] in _BEHIND_HOST
+        for rest in (text[place:], text[place:].removeprefix("."))
+    )
 
 
 def _path(request: HttpRequest) -> str:

@@ -1,7 +1,7 @@
 """AuthorizationPolicy with targets in, what a waypoint enforces of it out.
 
 Pure: one manifest gives one ``HttpTranslation``. What cannot be used makes a policy stricter, and
-is a Problem. docs/protocol/http-policies.md HP-3 to HP-12, HP-22.
+is a Problem. docs/protocol/http-policies.md HP-3 to HP-12, HP-22, HP-27.
 """
 
 from collections.abc import Collection, Iterator
@@ -10,7 +10,7 @@ from typing import Final
 
 from controlplane.manifests.istio import AuthorizationPolicy, AuthorizationRule, Operation, Source
 from controlplane.mesh.authorization import DRY_RUN
-from controlplane.mesh.http_values import READERS, attribute_of
+from controlplane.mesh.http_values import READERS, attribute_of, host_in_any_form
 from controlplane.mesh.trust_domains import in_every_domain
 from controlplane.model.http_policy import (
     Attribute,
@@ -185,6 +185,9 @@ class _Reader:
         for index, (text, value) in enumerate(zip(texts, read, strict=True)):
             if value is None:
                 self._unusable(f"{path}[{index}]", text)
+        is_refused = negated if self._is_allow else not negated
+        if attribute is Attribute.HOST and is_refused:
+            read = [host_in_any_form(value) for value in read]
         usable = tuple(
             dict.fromkeys(
                 meant

@@ -17,6 +17,7 @@ from controlplane.mesh.authorization_values import (
 )
 from controlplane.model.http_policy import (
     Attribute,
+    HostInAnyForm,
     ListItem,
     PathTemplate,
     TokenPrincipal,
@@ -93,6 +94,13 @@ def path(value: str, namespace: str) -> Value | None:
     if "" in literal:
         return None
     return PathTemplate(value.replace("{", "").replace("}", ""))
+
+
+def host_in_any_form(value: Value | None) -> Value | None:
+    """Return how a host compares that must not be missed because of how it is written (HP-27)."""
+    if isinstance(value, StringMatch) and value != _ANY:
+        return HostInAnyForm(value)
+    return value
 
 
 def metadata(value: str, namespace: str) -> Value | None:

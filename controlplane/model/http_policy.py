@@ -99,6 +99,15 @@ class PathTemplate(NamedTuple):
     text: str
 
 
+class HostInAnyForm(NamedTuple):
+    """A host, whatever a client writes around it.
+
+    That is a port or a dot behind it, a user in front of it, or other hosts next to it.
+    """
+
+    match: StringMatch
+
+
 class ListItem(NamedTuple):
     """Any item of a list, where ``StringMatch`` would be the whole of a text."""
 
@@ -112,6 +121,7 @@ Value = (
     | Wildcard
     | TokenPrincipal
     | PathTemplate
+    | HostInAnyForm
     | ListItem
     | int
 )

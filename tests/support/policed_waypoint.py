@@ -40,7 +40,7 @@ from tests.support.builders import (
 )
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import an_identity, held
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 POD = "127.0.1.1"
 NODE = an_identity("default")
@@ -102,7 +102,14 @@ class Asked:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer as the application."""
-        self.application.append({**_headers(request), ":path": request.path})
+        self.application.append(
+            {
+                **_headers(request),
+                ":path": request.path,
+                ":target": request.raw_path,
+                ":method": request.method,
+            }
+        )
         return web.Response(text=request.path)
 
     async def call(self, content: bytes, _: object) -> bytes:
@@ -198,7 +205,7 @@ def the_web(*addresses: str) -> Service:
 
 def a_policed_mesh(*manifests: Manifest | MeshConfig) -> Waypoints:
     """Return the mesh with ``manifests`` besides its services."""
-    mesh = Waypoints()
+    mesh = Waypoints(settings=ON_ONE_MACHINE)
     mesh.apply(
         a_waypoint("waypoint", "app"),
         the_web(VIP),

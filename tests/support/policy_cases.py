@@ -32,7 +32,7 @@ TEXTS = {
     "request.auth.claims[a][b]": ("*", "deep", "de*", "*ep", "admin"),
     "request.headers[x-color]": ("*", "red", "re*", "*ed", "blue"),
     "request.headers[Host]": ("*", "shop.example", "shop*", "*.example"),
-    "host": ("*", "shop.example", "SHOP*", "*.Example", "other.example"),
+    "host": ("*", "shop.example", "shop.example:*", "SHOP*", "*.Example", "other.example"),
     "method": ("*", "GET", "PO*", "*ST", "get"),
     "path": ("*", "/a", "/a*", "*/b", "/a/{*}/b", "/a/{**}", "/{*}/b", "/a.b"),
     "destination.port": ("80", "8080", "443"),
@@ -78,6 +78,10 @@ _CLAIMS: tuple[dict[str, Any] | None, ...] = (
 )
 _SOURCES = ("10.1.2.3", "10.1.9.9", "192.168.0.7", "172.16.0.1", "fd00::1", "2001:db8::1")
 _DESTINATIONS = ("10.96.0.10", "10.97.0.10")
+_AUTHORITIES = (
+    *("shop.example", "Shop.Example:80", "other.EXAMPLE", "shop", "Shop.Example."),
+    *("u@other.example", "shop.example.:8", "xother.example", "shop.examples"),
+)
 _PATHS = ("/", "/a", "/a/b", "/a/x/b", "/a/x/y/b", "/x/b", "/aXb", "/a?q=/b", "/a/", "/a/x%20y/b")
 
 
@@ -122,7 +126,7 @@ def a_request(random: Random, ends: Ends) -> HttpRequest:
         port=ends.port,
         server_name=ends.server_name,
         method=random.choice(("GET", "POST", "PUT")),
-        authority=random.choice(("shop.example", "Shop.Example:80", "other.EXAMPLE", "shop")),
+        authority=random.choice(_AUTHORITIES),
         path=random.choice(_PATHS),
         headers={} if color is None else {"x-color": color},
         metadata={} if value is None else {METADATA: {"key": value}},

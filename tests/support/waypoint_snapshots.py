@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from controlplane.encode.document import envoy_json
 from controlplane.encode.static_bootstrap import Discovered, Secrets, static_resources
@@ -25,6 +25,9 @@ from controlplane.snapshots.scope import (
 
 WAYPOINT = Name("shop", "waypoint")
 SHORT = {CLUSTER_TYPE: "CDS", ENDPOINT_TYPE: "EDS", LISTENER_TYPE: "LDS", ROUTE_TYPE: "RDS"}
+
+ON_ONE_MACHINE: Final = MeshSettings(waypoints_listen_on_pods=True)
+"""For pods whose addresses are on loopback: no other waypoint sends anything there."""
 
 
 @dataclass(slots=True)

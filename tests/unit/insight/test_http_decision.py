@@ -1,5 +1,6 @@
 """What a waypoint does with a request, field by field."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -257,3 +258,36 @@ def test_values_of_other_attributes_are_refused() -> None:
         policy = HttpPolicy(key=Name("a", "b"), action=HttpAction.ALLOW, rules=(rule,))
         with pytest.raises(TypeError, match="cannot be"):
             decide(REQUEST, [policy])
+
+
+@pytest.mark.proves("HP-27")
+@pytest.mark.refutes("HP-27")
+def test_a_host_that_is_refused_is_so_in_any_form() -> None:
+    forms = ("a.b", "A.b.", "a.b:80", "a.b.:80", "u@a.b", "u:p@a.b:1", "x,a.b", "a.b,x", "a.b:80,x")
+    others = ("a.b.c", "xa.b", "a-b", "a.bc", "b", "a.b@x", "")
+    for host, more in (("a.b", ()), ("*.b", ("xa.b",)), ("a.*", ("a.b.c", "a.bc", "a.b@x"))):
+        denied = AuthorizationRule(operations=(Operation(hosts=(host,)),))
+        but_this = AuthorizationRule(operations=(Operation(not_hosts=(host,)),))
+        for authority in (*forms, *others):
+            is_met = authority in (*forms, *more)
+            for action, rule, expected in (
+                ("DENY", denied, not is_met),
+                ("ALLOW", but_this, not is_met),
+                ("ALLOW", denied, authority.lower() in _plainly(host, (*forms, *others))),
+            ):
+                policy = translate_http_policy(
+                    an_authorization_policy("p", action=action, rules=[rule])
+                ).policy
+                assert policy is not None
+                request = replace(REQUEST, authority=authority)
+                assert decide(request, [policy]).is_allowed is expected, (host, authority, action)
+
+
+def _plainly(host: str, authorities: tuple[str, ...]) -> set[str]:
+    pattern = host.replace("*", "")
+    lower = {each.lower() for each in authorities}
+    if host.startswith("*"):
+        return {each for each in lower if each.endswith(pattern)}
+    if host.endswith("*"):
+        return {each for each in lower if each.startswith(pattern)}
+    return {pattern}
