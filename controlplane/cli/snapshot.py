@@ -73,7 +73,8 @@ def snapshot(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.Option(
             metavar="NAMESPACE/NAME",
             help="Every resource that the pods of this waypoint are sent, instead of what node"
-            " proxies are; secrets are placeholders.",
+            " proxies are; secrets are placeholders, and what only pods on one node are sent says"
+            " which.",
         ),
     ] = None,
     server: ServerUrl = DEFAULT,

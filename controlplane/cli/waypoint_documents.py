@@ -23,7 +23,7 @@ from controlplane.encode.envelope import (
 )
 from controlplane.model.names import Name
 
-_COLUMNS: Final = ("TYPE", "NAME", "PLACE", "VERSION", "OBJECT")
+_COLUMNS: Final = ("TYPE", "NAME", "VERSION", "OBJECT", "PLACE")
 _SHORT: Final = {
     CLUSTER_TYPE: "CDS",
     ENDPOINT_TYPE: "EDS",
@@ -93,7 +93,7 @@ def print_waypoint(text: str, asked: Asked, output: str) -> None:
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     kind = entry["resource"]["@type"]
     place, version = entry.get("place", "every"), entry["version"] or "NA"
-    return _SHORT.get(kind, kind), entry["name"], place, version, entry["object"]
+    return _SHORT.get(kind, kind), entry["name"], version, entry["object"], place
 
 
 def _compiled(paths: Sequence[Path], waypoint: Name) -> dict[str, Any]:

@@ -17,6 +17,15 @@ from controlplane.lab.envoy_binary import find_envoy
 from tests.support.admin import bookinfo
 from tests.support.command_line import served
 from tests.support.kubernetes_thread import a_kubeconfig, api_on_a_thread
+from tests.support.lab_mesh import (
+    NODES,
+    a_cluster,
+    a_document,
+    a_service,
+    a_waypoint,
+    an_application,
+    write,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -99,10 +108,34 @@ def test_the_bytes_are_the_same_in_every_process_and_in_both_formats() -> None:
     assert json.loads(texts.pop()) == document("-o", "yaml")
 
 
+def test_endpoints_that_are_near_to_a_node_are_told_apart(tmp_path: Path) -> None:
+    labels = {"gateway.networking.k8s.io/gateway-name": "waypoint"}
+    documents = [
+        *a_cluster("shop"),
+        a_waypoint(),
+        *(
+            a_document("Pod", f"more-{node}", labels=labels, spec={"nodeName": node})
+            for node in NODES
+        ),
+        *an_application("web"),
+        a_service("web", waypoint="waypoint"),
+    ]
+    documents[-1]["spec"]["trafficDistribution"] = "PreferSameNode"
+    write(tmp_path, "mesh.yaml", *documents)
+    result = run("snapshot", tmp_path, "--waypoint", "shop/waypoint", "-o", "json")
+    assert result.exit_code == 0, result.output
+    entries = json.loads(result.stdout)["resources"]
+    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    of_endpoints = [each for each in entries if each["resource"]["@type"] == kind]
+    assert [each.get("place") for each in of_endpoints] == [*NODES]
+    assert len({each["name"] for each in of_endpoints}) == 1
+    assert all("place" not in each for each in entries if each not in of_endpoints)
+
+
 def test_the_table_names_resources_and_objects() -> None:
     result = run("snapshot", BOOKINFO, "--waypoint", "bookinfo/waypoint")
     header, *rows = result.stdout.splitlines()
-    assert header.split() == ["TYPE", "NAME", "VERSION", "OBJECT"]
+    assert header.split() == ["TYPE", "NAME", "VERSION", "OBJECT", "PLACE"]
     assert any(row.split()[:2] == ["RDS", SERVED] for row in rows)
     assert [row.split()[:3] for row in rows][-2:] == [
         ["SDS", "default", "NA"],
