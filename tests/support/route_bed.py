@@ -44,7 +44,7 @@ from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_T
 from tests.support.builders import HBONE, a_pod, a_service, a_service_port, a_waypoint
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import an_identity, held
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 ALICE = an_identity("alice", "client")
 WAYPOINT = an_identity("waypoint")
@@ -216,7 +216,7 @@ async def a_route_bed(
 
 def routed(routes: Mapping[int, Sequence[HttpRoute]], overrides: Overrides) -> WaypointResources:
     """Return the waypoint of the bed with these routes by port of ``web``, none of them faulty."""
-    waypoints = Waypoints()
+    waypoints = Waypoints(settings=ON_ONE_MACHINE)
     waypoints.apply(a_waypoint("waypoint", "app"), *_services(), *_pods())
     documents = {
         type_url: [_bare(each) for each in waypoints.documents(type_url, _KEY).values()]

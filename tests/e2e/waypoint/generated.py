@@ -15,7 +15,7 @@ from tests.support.builders import (
     an_authorization_policy,
 )
 from tests.support.envoy_inline import WaypointResources
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 PROTOCOLS = {80: "http", 7070: "grpc", 9000: "tcp"}
 
@@ -34,7 +34,7 @@ _ADMIN = AuthorizationRule(operations=(Operation(paths=("/admin*",), ports=("80"
 
 def generated(mesh_config: MeshConfig | None = None) -> WaypointResources:
     """Return what the control plane sends, with the secrets written by hand."""
-    waypoints = Waypoints()
+    waypoints = Waypoints(settings=ON_ONE_MACHINE)
     name, namespace, *_ = HOST.split(".")
     waypoints.apply(
         mesh_config or MeshConfig(),

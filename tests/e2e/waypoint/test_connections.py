@@ -47,7 +47,7 @@ from tests.support.builders import (
 from tests.support.envoy_bed import GRPC_METHOD, Echo, some_applications
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import held
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 BOUND = {"istio.io/use-waypoint": "waypoint"}
 SECURE = "secure.example"
@@ -102,7 +102,7 @@ class Authority:
 
 def mesh(*more: Manifest) -> WaypointResources:
     """Return what a waypoint is sent that serves port 80 and two ports of bytes."""
-    waypoints = Waypoints()
+    waypoints = Waypoints(settings=ON_ONE_MACHINE)
     waypoints.apply(
         a_waypoint("waypoint", "app"),
         a_service(

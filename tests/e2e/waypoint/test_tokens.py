@@ -53,7 +53,7 @@ from tests.support.tokens import (
     key_set,
     public_key,
 )
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 OTHER = "https://other.example"
 URI = "https://issuer.example/keys"
@@ -62,7 +62,7 @@ PORTS = {80: "http", 7070: "grpc", 9000: "tcp"}
 
 
 def _resources(*manifests: Manifest, fetched: FetchedKeySet | None = None) -> WaypointResources:
-    waypoints = Waypoints()
+    waypoints = Waypoints(settings=ON_ONE_MACHINE)
     waypoints.apply(
         a_waypoint("waypoint", NAMESPACE),
         a_service(
