@@ -2,9 +2,12 @@
 
 One process serves them all. Each pod's applications have an address of their own, by default under
 127.1, so that who answers can be told from where the request went. A bookshop is known by name;
-whoever else is asked says who they are and what they were asked.
+whoever else is asked says who they are and what they were asked. Everybody answers a path that
+begins with ``/status/403`` with that status, and one with ``/delay/0.5`` after so many seconds.
 """
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,6 +29,8 @@ _CALLS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 """Whom each service of the bookshop asks before it answers."""
 _WITHOUT_RATINGS: Final = "v1"
+_STATUS: Final = re.compile(r"/status/([2-5]\d\d)(?=/|$)")
+_DELAY: Final = re.compile(r"/delay/(\d{1,2}(?:\.\d{1,3})?)(?=/|$)")
 _TEXTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "details": {"author": "William Shakespeare", "pages": 200, "year": 1595},
     "ratings": {"ratings": {"Reviewer1": 5, "Reviewer2": 4}},
@@ -92,6 +97,9 @@ class HttpApplications:
             return web.json_response({"error": "nobody lives here"}, status=404)
         self.requests.append((workload.name, request.method, request.path_qs))
         del self.requests[:-10_000]
+        if delay := _DELAY.match(request.path):
+            await asyncio.sleep(float(delay[1]))
+        status = _STATUS.match(request.path)
         name = workload.canonical_name
         answer: dict[str, Any] = {
             "service": name,
@@ -99,11 +107,13 @@ class HttpApplications:
             "pod": workload.name,
             "method": request.method,
             "path": request.path_qs,
-            "headers": {key.lower(): value for key, value in request.headers.items()},
+            "headers": {
+                key.lower(): ",".join(request.headers.getall(key)) for key in request.headers
+            },
             **_TEXTS.get(name, {}),
         }
         if name != "reviews" or workload.canonical_revision != _WITHOUT_RATINGS:
             for key, url in _CALLS.get(name, ()):
-                status, found = await self._ask(workload, url)
-                answer[key] = found if status == web.HTTPOk.status_code else {"status": status}
-        return web.json_response(answer)
+                code, found = await self._ask(workload, url)
+                answer[key] = found if code == web.HTTPOk.status_code else {"status": code}
+        return web.json_response(answer, status=int(status[1]) if status else 200)

@@ -85,13 +85,21 @@ class Enforcement:
 
         await self.mesh.until(is_listed, f"{name} is listed")
 
-    async def at_waypoint(self, *documents: Mapping[str, Any], url: str = "http://web") -> None:
-        """Apply documents in place of those before, and wait until the waypoint enforces them."""
+    async def at_waypoint(self, *documents: Mapping[str, Any]) -> None:
+        """Apply documents in place of those before, and wait until the waypoint enforces them.
+
+        The Service ``sentinel`` is told apart from others by a policy of its own. Those before go
+        first: one that denies everything would be taken for it.
+        """
+        write(self._folder, "policies.yaml")
+        await self._until_status("http://sentinel/", 200)
         self._number += 1
         path = f"/sentinel-{self._number}"
-        service = url.partition("//")[2].partition(":")[0].partition(".")[0]
-        nobody = a_policy("DENY", operation(paths=[path]), name="sentinel", service=service)
+        nobody = a_policy("DENY", operation(paths=[path]), name="sentinel", service="sentinel")
         write(self._folder, "policies.yaml", *documents, nobody)
+        await self._until_status(f"http://sentinel{path}", 403)
+
+    async def _until_status(self, url: str, status: int) -> None:
         async with asyncio.timeout(20):
-            while (await self.mesh.request("sleep", url + path)).status != 403:  # noqa: ASYNC110
+            while (await self.mesh.request("sleep", url)).status != status:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
