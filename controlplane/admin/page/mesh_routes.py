@@ -116,6 +116,14 @@ def _services(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
             "waypoints.html", viewer=viewer, query=query, found=found, gateways=gateways.items
         )
 
+    @routes.get("/waypoints/{namespace}/{name}")
+    async def show_waypoint(viewer: ViewerOf, namespace: Part, name: Part) -> Response:
+        """Show one waypoint: its pods, its services, and what is in force there."""
+        key = Name(namespace, name)
+        found = view.gateways.waypoint(viewer, key)
+        pods = await view.connections.of_waypoint(viewer, key)
+        return await renderer.page("waypoint.html", viewer=viewer, found=found, pods=pods)
+
 
 def _policies(routes: APIRouter, view: MeshView, renderer: Renderer) -> None:
     @routes.get("/policies")

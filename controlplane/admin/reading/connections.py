@@ -90,6 +90,17 @@ class Connections:
             and (proxy in connection.node_id or proxy == connection.name)
         )
 
+    async def of_waypoint(self, viewer: Viewer, waypoint: Name) -> tuple[ConnectionValue, ...]:
+        """Return the connections of a waypoint's pods, by name, replica and number."""
+        now = await self._ground.fleet.now()
+        return await told(
+            self.value(viewer, connection, now.at)
+            for connection in self._in_order(now)
+            if connection.namespace == waypoint.namespace
+            and visible(viewer, connection)
+            and self._ground.waypoint_of(Name(connection.namespace, connection.pod)) == waypoint
+        )
+
     async def fleet(self, viewer: Viewer) -> FleetValue:
         """Return the connections the viewer may see, in numbers, and the replicas."""
         now = await self._ground.fleet.now()

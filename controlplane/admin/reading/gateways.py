@@ -9,8 +9,14 @@ from controlplane.admin.queries import ElementQuery
 from controlplane.admin.reading.ground import Ground, contains, page_of, told
 from controlplane.admin.reading.listing import Listing
 from controlplane.admin.reading.texts import gateway_text
+from controlplane.admin.reading.waypoint_reach import WaypointReaches
 from controlplane.admin.values.common import Page
-from controlplane.admin.values.mesh import GatewayValue, ListenerValue, WaypointValue
+from controlplane.admin.values.mesh import (
+    GatewayValue,
+    ListenerValue,
+    WaypointDetail,
+    WaypointValue,
+)
 from controlplane.admin.viewer import Viewer
 from controlplane.insight.waypoint_snapshot import served_to_waypoint, waypoint_document
 from controlplane.manifests.gateway import Gateway
@@ -26,6 +32,7 @@ class Gateways:
         self._ground = ground
         self._gateways = world.gateways
         self._waypoints = world.waypoints
+        self._reaches = WaypointReaches(ground)
         self.gateway_listing = Listing(self._gateways, _own_name)
         self.waypoint_listing = Listing(self._waypoints, _own_name)
 
@@ -74,8 +81,8 @@ class Gateways:
             raise NotFoundError(f"there is no Gateway {key} in the mesh")
         return self._gateway(gateway)
 
-    def waypoint(self, viewer: Viewer, key: Name) -> WaypointValue:
-        """Return one waypoint.
+    def waypoint(self, viewer: Viewer, key: Name) -> WaypointDetail:
+        """Return one waypoint, with what it serves of what the viewer may see.
 
         Raises:
             NotFoundError: there is none, or the viewer may not see it.
@@ -83,7 +90,9 @@ class Gateways:
         waypoint = self._waypoints.get(key)
         if waypoint is None or not viewer.may_see(key.namespace):
             raise NotFoundError(f"there is no usable waypoint {key}")
-        return self._waypoint(waypoint)
+        return WaypointDetail(
+            **dict(self._waypoint(waypoint)), **dict(self._reaches.reach(viewer, key))
+        )
 
     async def snapshot(self, key: Name) -> dict[str, Any]:
         """Return everything that the pods of a waypoint are sent, for who sees the whole mesh.

@@ -31,6 +31,7 @@ from controlplane.admin.values.mesh import (
     ProblemValue,
     ServiceDetail,
     ServiceValue,
+    WaypointDetail,
     WaypointValue,
     WorkloadDetail,
     WorkloadValue,
@@ -108,11 +109,11 @@ def _gateways(routes: APIRouter, view: MeshView) -> None:
         """List usable waypoints by namespace and name."""
         return tagged(request, await view.gateways.waypoints(viewer, query))
 
-    @routes.get("/waypoints/{namespace}/{name}", response_model=WaypointValue, responses=ONE)
+    @routes.get("/waypoints/{namespace}/{name}", response_model=WaypointDetail, responses=ONE)
     async def get_waypoint(
         request: Request, viewer: ViewerOf, namespace: Part, name: Part
     ) -> Response:
-        """Return one waypoint."""
+        """Return one waypoint with its services, and the routes and policies in force there."""
         return tagged(request, view.gateways.waypoint(viewer, Name(namespace, name)))
 
     @routes.get(

@@ -156,6 +156,39 @@ class WaypointValue(Value):
     conditions: tuple[ConditionValue, ...]
 
 
+class WaypointServiceValue(Value):
+    """One service that a waypoint serves, with the routes and policies that apply to it there."""
+
+    namespace: str
+    hostname: str
+    ports: tuple[int, ...]
+    routes: tuple[Reference, ...]
+    policies: tuple[Reference, ...]
+
+
+class InForceValue(Value):
+    """A route or policy that applies at a waypoint, and what its author is told."""
+
+    source: Source
+    conditions: tuple[ConditionValue, ...]
+
+
+class WaypointReach(Value):
+    """Some of the services that a waypoint serves (``service_count`` counts all), and what applies.
+
+    ``routes`` and ``policies`` are those of the services told, with those of the whole waypoint.
+    """
+
+    services: tuple[WaypointServiceValue, ...]
+    service_count: int
+    routes: tuple[InForceValue, ...]
+    policies: tuple[InForceValue, ...]
+
+
+class WaypointDetail(WaypointValue, WaypointReach):
+    """One usable waypoint, with what it serves."""
+
+
 class ListenerValue(Value):
     """A listener of a Gateway."""
 

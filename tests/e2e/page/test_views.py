@@ -28,6 +28,7 @@ VIEWS = {
     "policies": "/policies",
     "policy": "/policies/bookinfo/productpage-callers",
     "waypoints": "/waypoints",
+    "waypoint": "/waypoints/bookinfo/waypoint",
     "certificates": "/certificates",
     "changes": "/changes",
     "change": "/changes/1",

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import (
     CertificateQuery,
     ConnectionQuery,
@@ -16,7 +17,7 @@ from controlplane.admin.queries import (
     ServiceQuery,
     WorkloadQuery,
 )
-from controlplane.admin.viewer import EVERYTHING
+from controlplane.admin.viewer import EVERYTHING, Viewer
 from controlplane.model.connection import Connection
 from controlplane.model.names import Name, ServiceName
 from controlplane.sources.source import Origin
@@ -142,6 +143,86 @@ async def test_gateways_say_whether_they_are_waypoints() -> None:
     (waypoint,) = (await rig.view.gateways.waypoints(EVERYTHING, ElementQuery(name=OWN))).items
     assert (waypoint.serves, waypoint.port) == ("all", 15008)
     assert waypoint.service_accounts == (f"{OWN}-waypoint",)
+
+
+async def test_a_waypoint_says_what_it_serves_and_what_is_in_force_there() -> None:
+    rig = bookinfo()
+    key = Name("bookinfo", "waypoint")
+    found = rig.view.gateways.waypoint(EVERYTHING, key)
+    assert [(each.hostname, each.ports) for each in found.services] == [(REVIEWS.hostname, (9080,))]
+    (served,) = found.services
+    assert [(each.kind, each.name) for each in served.routes] == [("HTTPRoute", "reviews")]
+    assert [each.name for each in served.policies] == ["reviews-readers"]
+    (route,) = found.routes
+    assert {each.type: each.status for each in route.conditions} == {
+        "Accepted": True,
+        "ResolvedRefs": True,
+        "ResolvedWaypoints": True,
+    }
+    (policy,) = found.policies
+    assert policy.source.file.endswith("40-policies.yaml")
+    rig.apply_text(
+        """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: bookinfo}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+"""
+    )
+    emptied = rig.view.gateways.waypoint(EVERYTHING, key)
+    assert (emptied.services, emptied.service_count) == ((), 0)
+    assert (emptied.routes, emptied.policies) == ((), ())
+
+
+async def test_of_a_waypoint_only_what_one_may_see_is_told() -> None:
+    rig = two_teams()
+    rig.apply_text(
+        f"""
+apiVersion: v1
+kind: Service
+metadata:
+  name: visitor
+  namespace: {OTHER}
+  labels: {{istio.io/use-waypoint: {OWN}-waypoint, istio.io/use-waypoint-namespace: {OWN}}}
+spec: {{clusterIP: 10.0.9.9, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: {OWN}-waypoint
+  namespace: {OWN}
+  labels: {{istio.io/waypoint-for: all}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners:
+  - {{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {{namespaces: {{from: All}}}}}}
+status: {{addresses: [{{type: IPAddress, value: 10.0.1.2}}]}}
+"""
+    )
+    key = Name(OWN, f"{OWN}-waypoint")
+    own = Viewer(name="own", namespace=OWN)
+    everything = rig.view.gateways.waypoint(EVERYTHING, key)
+    found = rig.view.gateways.waypoint(own, key)
+    assert {each.namespace for each in found.services} == {OWN}
+    assert found.service_count == len(found.services)
+    assert OTHER not in found.model_dump_json()
+    assert everything.service_count == found.service_count + 1
+    with pytest.raises(NotFoundError):
+        rig.view.gateways.waypoint(Viewer(name="other", namespace=OTHER), key)
+
+
+async def test_the_connections_of_a_waypoint_are_those_of_its_pods() -> None:
+    rig = two_teams()
+    (one, *_) = rig.fleet.each()
+    pods = [(OWN, f"{OWN}-waypoint-1"), (OWN, f"{OWN}-shop-1"), (OTHER, f"{OTHER}-waypoint-1")]
+    rig.knowledge.others = Others(
+        tuple(
+            replace(one, replica="replica-2", number=number, namespace=namespace, pod=pod)
+            for number, (namespace, pod) in enumerate(pods)
+        )
+    )
+    found = await rig.view.connections.of_waypoint(EVERYTHING, Name(OWN, f"{OWN}-waypoint"))
+    assert [each.name for each in found] == [f"{OWN}-waypoint-1.{OWN}"]
 
 
 async def test_problems_say_what_to_do() -> None:

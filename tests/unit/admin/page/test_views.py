@@ -48,6 +48,7 @@ def _paths(rig: AdminRig) -> list[str]:
         "/workloads/{uid:path}": f"/workloads/{uid}",
         "/services/{namespace}/{hostname}": "/services/bookinfo/reviews.bookinfo.svc.cluster.local",
         "/policies/{namespace}/{name}": "/policies/bookinfo/productpage-callers",
+        "/waypoints/{namespace}/{name}": "/waypoints/bookinfo/waypoint",
     }
     return [examples.get(path, path) for path in _rules(rig) if path != "/page/live"]
 
