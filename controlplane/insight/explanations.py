@@ -120,6 +120,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "waypoint.wildcard-not-resolved": Explanation(
         "IL0418", "Name the hosts one by one, state endpoints, or use resolution NONE."
     ),
+    "waypoint.leads-to-itself": Explanation(
+        "IL0419", "Name an address of the network, or take the ServiceEntry off the waypoint."
+    ),
     # Routes.
     "route.unusable-match": Explanation(
         "IL0421", "Correct the match; until then all requests of its rule are answered 500."

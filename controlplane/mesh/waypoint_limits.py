@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controlplane.dataflow import Collection, Fetch, Graph
+from controlplane.manifests.istio import ServiceEntry, WorkloadSpec
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
+from controlplane.mesh.waypoint_reach import ADMIN_PORT, may_be_itself
 from controlplane.mesh.waypoint_traffic import WaypointTraffic
 from controlplane.model.names import Name
+from controlplane.model.network import address_from_text
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint_traffic import ServedService
 
@@ -19,9 +22,12 @@ _LOOKED_UP: Final = frozenset({"DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"})
 
 
 def build_waypoint_limits(
-    graph: Graph, membership: Membership, traffic: WaypointTraffic
+    graph: Graph, membership: Membership, traffic: WaypointTraffic, *, on_loopback: bool = False
 ) -> Collection[ProblemKey, Problem]:
-    """Declare what waypoints leave undone on ``graph``."""
+    """Declare what waypoints leave undone on ``graph``.
+
+    ``on_loopback`` says that pods have addresses there.
+    """
     # Narrow on purpose: pods that come and go are no news here.
     everywhere = graph.derive(
         "near endpoints that waypoints look up",
@@ -30,7 +36,11 @@ def build_waypoint_limits(
     )
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[ProblemKey, Problem]:
-        found = (*_nearness(fetch, everywhere, service), *_wildcard(fetch, membership, service))
+        found = (
+            *_nearness(fetch, everywhere, service),
+            *_wildcard(fetch, membership, service),
+            *_itself(fetch, membership, service, on_loopback=on_loopback),
+        )
         return {problem_key(problem): problem for problem in found}
 
     return graph.derive_many("limits of waypoints", traffic.services, rule)
@@ -68,4 +78,42 @@ def _wildcard(fetch: Fetch, membership: Membership, service: ServedService) -> I
         ),
         object=service.owner,
         field=f"{service.waypoint}/{service.hostname}",
+    )
+
+
+def _itself(
+    fetch: Fetch, membership: Membership, service: ServedService, *, on_loopback: bool
+) -> Iterator[Problem]:
+    if service.owner.kind != "ServiceEntry":
+        return
+    entry = fetch.one(membership.service_entries, Name(service.owner.namespace, service.owner.name))
+    if entry is not None and _leads_back(entry, service.hostname, on_loopback=on_loopback):
+        yield Problem(
+            severity=Severity.WARNING,
+            code="waypoint.leads-to-itself",
+            message=(
+                f'waypoint "{service.waypoint}" does not send what is for {service.hostname} to '
+                "loopback, nor to port 15000 of a name: that may be its own admin port"
+            ),
+            object=service.owner,
+            field=f"{service.waypoint}/{service.hostname}",
+        )
+
+
+def _leads_back(entry: ServiceEntry, hostname: str, *, on_loopback: bool) -> bool:
+    targets = [port.target_port or port.number for port in entry.ports]
+    if entry.resolution == "NONE":
+        return ADMIN_PORT in targets
+    specs = entry.endpoints
+    if not specs and entry.resolution in _LOOKED_UP:
+        specs = (WorkloadSpec(address=hostname),)
+    return any(
+        may_be_itself(
+            address_from_text(spec.address) or spec.address,
+            spec.ports.get(port.name, target),
+            on_loopback=on_loopback,
+        )
+        for spec in specs
+        if spec.address
+        for port, target in zip(entry.ports, targets, strict=True)
     )

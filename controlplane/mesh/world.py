@@ -148,7 +148,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         graph, membership, policies.root_namespace, waypoints, traffic.services, inputs.key_sets
     )
     backends = build_route_backends(graph, services, traffic.services)
-    parents = build_route_parents(graph, membership, services, waypoints, backends)
+    parents = build_route_parents(membership, services, waypoints, backends)
     http_routes = build_http_routes(
         graph,
         HttpRouteSources(
@@ -236,7 +236,9 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             http_routes.problems,
             connection_routes.problems,
             backend_tls.problems,
-            build_waypoint_limits(graph, membership, traffic),
+            build_waypoint_limits(
+                graph, membership, traffic, on_loopback=settings.waypoints_listen_on_pods
+            ),
             services.problems,
             traffic.problems,
             traffic_rules.problems,

@@ -328,7 +328,10 @@ def _reached(address: str, port: int, *, settings: MeshSettings | None = None) -
         labels=USE,
     )
     mesh.apply([a_waypoint("waypoint", "shop"), entry])
-    return bool(_endpoints(mesh, hostname="out.example.com"))
+    is_reached = bool(_endpoints(mesh, hostname="out.example.com"))
+    codes = [problem.code for problem in mesh.problems()]
+    assert codes == ([] if is_reached else ["waypoint.leads-to-itself"])
+    return is_reached
 
 
 @pytest.mark.proves("WC-77")
@@ -385,9 +388,10 @@ def test_who_goes_where_a_client_says_does_not_go_to_the_port_of_the_waypoint() 
     entry = a_service_entry(
         "any", "shop", hosts=["any.example.com"], ports=ports, resolution="NONE", labels=USE
     )
-    served = _served(_mesh(a_waypoint("waypoint", "shop"), entry))
-    (found,) = [each for (_, hostname), each in served.items() if hostname == "any.example.com"]
+    mesh = _mesh(a_waypoint("waypoint", "shop"), entry)
+    (found,) = (each for (_, host), each in _served(mesh).items() if host == "any.example.com")
     assert [port.number for port in found.ports] == [80]
+    assert [problem.code for problem in mesh.problems()] == ["waypoint.leads-to-itself"]
 
 
 def _collections(mesh: Mesh) -> list[Any]:
