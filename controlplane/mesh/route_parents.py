@@ -4,13 +4,11 @@ For routes of every kind. A parent that is another controller's business gets no
 docs/protocol/http-routes.md HR-6, HR-7, HR-50 to HR-53.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from controlplane.dataflow import Collection, Fetch, Graph, Index
-from controlplane.manifests.core import Service
-from controlplane.manifests.istio import ServiceEntry
+from controlplane.dataflow import Fetch, Index
 from controlplane.mesh.hostnames import Services
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.route_backends import ISTIO_GROUP, RouteBackends
@@ -66,7 +64,7 @@ def parent_owners(
 class RouteParents:
     """Everything that routes may be attached to."""
 
-    ports: Collection[ObjectReference, tuple[NamedPort, ...]]
+    membership: Membership
     served: Index[ObjectReference, WaypointHost, ServedService]
     backends: RouteBackends
     services: Services
@@ -80,7 +78,7 @@ class RouteParents:
         owner: ObjectReference,
     ) -> frozenset[int]:
         """Return the ports of ``owner`` to which ``parents`` attach a route of ``namespace``."""
-        known = fetch.one(self.ports, owner) or ()
+        known = self._ports(fetch, owner) or ()
         return frozenset(
             port.number
             for parent in parents
@@ -95,7 +93,7 @@ class RouteParents:
             return self._gateway(fetch, parent, namespace)
         if self._is_elsewhere(fetch, owner):
             return None
-        known = fetch.one(self.ports, owner)
+        known = self._ports(fetch, owner)
         if known is None:
             return _refused(NO_MATCHING_PARENT, f"{owner} was not found")
         if not _chosen(parent, known):
@@ -108,6 +106,21 @@ class RouteParents:
             _resolved(owner, waypoints),
             waypoints,
         )
+
+    def _ports(self, fetch: Fetch, owner: ObjectReference) -> tuple[NamedPort, ...] | None:
+        """Return the ports of ``owner``; None where there is no such object in the mesh."""
+        # Read where they are written: a collection of ports would cost every service of a mesh
+        # something, and routes are few.
+        key = Name(owner.namespace, owner.name)
+        if owner.kind == "Service":
+            service = fetch.one(self.membership.services, key)
+            if service is None:
+                return None
+            return tuple(NamedPort(port.name, port.port) for port in service.ports)
+        entry = fetch.one(self.membership.service_entries, key)
+        if entry is None:
+            return None
+        return tuple(NamedPort(port.name, port.number) for port in entry.ports)
 
     def _gateway(
         self, fetch: Fetch, parent: ParentReference, namespace: str
@@ -131,26 +144,14 @@ class RouteParents:
 
 
 def build_route_parents(
-    graph: Graph,
     membership: Membership,
     services: Services,
     waypoints: Waypoints,
     backends: RouteBackends,
 ) -> RouteParents:
-    """Declare what routes may be attached to on ``graph``."""
-
-    def of_service(_: Fetch, service: Service) -> Mapping[ObjectReference, tuple[NamedPort, ...]]:
-        return {service.reference: tuple(NamedPort(port.name, port.port) for port in service.ports)}
-
-    def of_entry(_: Fetch, entry: ServiceEntry) -> Mapping[ObjectReference, tuple[NamedPort, ...]]:
-        return {entry.reference: tuple(NamedPort(port.name, port.number) for port in entry.ports)}
-
+    """Return what routes may be attached to."""
     return RouteParents(
-        ports=graph.union(
-            "ports of parents",
-            graph.derive_many("ports of services", membership.services, of_service),
-            graph.derive_many("ports of entries", membership.service_entries, of_entry),
-        ),
+        membership=membership,
         served=backends.served.index("served services by owner", lambda value: (value.owner,)),
         backends=backends,
         services=services,
