@@ -35,6 +35,7 @@ from tests.bench.waypoint_mesh import (
 )
 
 if TYPE_CHECKING:
+    from controlplane.dataflow import Graph
     from tests.bench.waypoint_server import Built, Served
 
 _PAUSE = 0.03
@@ -326,22 +327,23 @@ class _Bench:
         from tests.bench.waypoint_server import put
 
         traffic, graph = self.served.traffic, self.built.pipeline.graph
-        commits, latencies, spent, calls, sent, resources = [], [], [], [], {}, {}
+        commits, latencies, spent, calls, longest = [], [], [], [], []
+        sent: dict[str, list[int]] = {}
+        resources: dict[str, list[int]] = {}
         in_place = await self._in_place()
         for turn, manifests_of in enumerate(changes):
             await asyncio.sleep(_PAUSE)
             traffic.reset()
-            calls_before, cpu, started = (
-                graph.rule_calls,
-                time.process_time(),
-                time.monotonic(),
-            )
+            called = _calls(graph)
+            calls_before, cpu, started = graph.rule_calls, time.process_time(), time.monotonic()
             put(self.built, *manifests_of)
             commits.append(time.monotonic() - started)
             await self.heard(expected)
             latencies.append(traffic.last_acknowledgement - started)
             spent.append((time.process_time() - cpu) / shared_by)
             calls.append(graph.rule_calls - calls_before)
+            ran = [each for each in graph.describe() if each.rule_calls > called[each.name]]
+            longest.append(max((each.last_seconds, each.name) for each in ran))
             if look is not None:
                 await look(turn, started)
             else:
@@ -358,6 +360,8 @@ class _Bench:
             "acknowledged_p99_ms": percentile(latencies, 0.99) * 1e3,
             "server_cpu_us_per_waypoint": median(spent) * 1e6,
             "rule_calls": int(median(calls)),
+            "slowest_rules": max(longest)[1],
+            "slowest_rules_ms": max(longest)[0] * 1e3,
             "bytes_each": {kind: int(median(values)) for kind, values in sorted(sent.items())},
             "resources_each": {
                 kind: int(median(values)) for kind, values in sorted(resources.items())
@@ -367,6 +371,10 @@ class _Bench:
 
     async def _in_place(self) -> int:
         return int((await self.envoys.order(told=True))["in_place"])
+
+
+def _calls(graph: "Graph") -> dict[str, int]:
+    return {each.name: each.rule_calls for each in graph.describe()}
 
 
 def _measured_build(emit: Emit, size: Size) -> "Built":
@@ -396,8 +404,8 @@ def _measured_build(emit: Emit, size: Size) -> "Built":
             "rule_calls": built.pipeline.graph.rule_calls,
             "resident_mb": after,
             "mb_beyond": after - before,
-            "slowest_rule": slowest.name,
-            "slowest_rule_ms": slowest.last_seconds * 1e3,
+            "slowest_rules": slowest.name,
+            "slowest_rules_ms": slowest.last_seconds * 1e3,
             "largest_resource_bytes": max(len(body) for body in resources.values()),
             "resource_bytes": sum(len(body) for body in resources.values()),
             "regenerated_in_another_order": "identical",
