@@ -7,6 +7,7 @@ Envoy. docs/protocol/http-route-config.md EH-3.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _MOST_REPETITIONS: Final = 1000
@@ -38,6 +39,7 @@ _NAMED_CLASS: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def expression_fault(text: str) -> str:
     """Return why Envoy might not take ``text``, "" when it surely does."""
     if not text or len(text) > LONGEST:
