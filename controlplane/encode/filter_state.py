@@ -53,7 +53,11 @@ def client_state() -> list[Any]:
 
 def carried_state() -> list[Any]:
     """Return the same for one more connection: whatever came along goes along, with its hash."""
-    return [carried(key, factory) for key, _, factory in _CARRIED]
+    # An address without a port is not written as it is read: it is taken from the connection again.
+    return [
+        filter_state(key, value, factory) if key == SOURCE_ADDRESS else carried(key, factory)
+        for key, value, factory in _CARRIED
+    ]
 
 
 def carried(key: str, factory: str = "") -> Any:

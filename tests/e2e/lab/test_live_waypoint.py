@@ -23,6 +23,7 @@ from tests.support.lab_mesh import (
 
 WAYPOINT = "shop/waypoint"
 SLEEP = "cluster.local/ns/shop/sa/sleep"
+DRAINING = "listener_manager.total_listeners_draining"
 
 
 def a_shop(*, replicas: int = 2) -> list[dict[str, Any]]:
@@ -143,9 +144,48 @@ async def test_a_session_of_bytes_survives_every_push_that_is_not_its_own(tmp_pa
         assert await kept.get() == 200
 
 
+@pytest.mark.proves("WC-54")
+@pytest.mark.timeout(60)
+async def test_a_session_survives_what_makes_others_be_listened_to(tmp_path: Path) -> None:
+    replaced = {("Gateway", "waypoint"), ("Service", "web")}
+    named = [each for each in a_shop() if (each["kind"], each["metadata"]["name"]) not in replaced]
+    everything = a_waypoint(labels={"istio.io/waypoint-for": "all"})
+    ports = a_service("web", waypoint="waypoint", port_name="tcp")
+    async with a_lab(tmp_path, *named, everything, ports) as (mesh, folder):
+        envoy = mesh.waypoint(WAYPOINT).envoy
+        kept = await KeptAlive.open(mesh, "sleep")
+        assert await kept.get() == 200
+        for number in range(3):
+            unknown = a_service(
+                "other", selector={"app": "web"}, waypoint="waypoint", port_name="unknown"
+            )
+            write(folder, "other.yaml", unknown)
+            await _until_status(mesh, "http://other/", 200)
+            other = await KeptAlive.open(mesh, "notsleep", "other")
+            assert await other.get() == 200
+            # Pods behind the waypoint by their own addresses.
+            direct = an_application(f"alone-{number}")
+            labels = direct[-1]["spec"]["template"]["metadata"]["labels"]
+            labels["istio.io/use-waypoint"] = "waypoint"
+            write(folder, "direct.yaml", *direct)
+            await mesh.settled()
+            assert [await kept.get(), await other.get()] == [200, 200]
+            write(folder, "direct.yaml")
+            await mesh.settled()
+            assert [await kept.get(), await other.get()] == [200, 200]
+            write(folder, "other.yaml")
+            await _until_status(mesh, "http://other/", 0)
+            assert await kept.get() == 200
+        assert set((await envoy.stats("listener_manager.listener_in_place_updated")).values()) != {
+            0
+        }
+
+
 @pytest.mark.timeout(180)
 async def test_two_hundred_edits_lose_no_request(tmp_path: Path) -> None:
-    async with a_lab(tmp_path, *a_shop()) as (mesh, folder):
+    # There is always somebody to be listened to: without, the second listener goes, and drains.
+    heard = a_service("heard", selector={"app": "web"}, waypoint="waypoint", port_name="unknown")
+    async with a_lab(tmp_path, *a_shop(), heard) as (mesh, folder):
         envoy = mesh.waypoint(WAYPOINT).envoy
         edits = Edits(random.Random(6), folder)
         failures: list[str] = []
@@ -155,6 +195,7 @@ async def test_two_hundred_edits_lose_no_request(tmp_path: Path) -> None:
         async def traffic(source: str) -> None:
             nonlocal counted
             kept = await KeptAlive.open(mesh, source)
+            sniffed = await KeptAlive.open(mesh, source, "heard")
             while not done.is_set():
                 answer = await mesh.request(source, "http://web/always")
                 counted += 1
@@ -162,9 +203,9 @@ async def test_two_hundred_edits_lose_no_request(tmp_path: Path) -> None:
                     failures.append(
                         f"{edits.number} {edits.what}: {answer.status} {answer.failure}"
                     )
-                status = await kept.get("/always")
-                if status != 200:
-                    failures.append(f"{edits.number} {edits.what}: kept alive {status}")
+                statuses = [await kept.get("/always"), await sniffed.get("/always")]
+                if statuses != [200, 200]:
+                    failures.append(f"{edits.number} {edits.what}: kept alive {statuses}")
                 await asyncio.sleep(0.01)
 
         clients = [asyncio.create_task(traffic(name)) for name in ("sleep", "notsleep")]
@@ -179,6 +220,8 @@ async def test_two_hundred_edits_lose_no_request(tmp_path: Path) -> None:
         assert failures == []
         assert counted > 200
         assert await _rejections(mesh) == before
+        # Only what was edited ends: everything else stays where it is.
+        assert set((await envoy.stats(DRAINING)).values()) == {0}
         warming = (await envoy.stats("cluster_manager.warming_clusters")).values()
         assert set(warming) == {0}
         for connection in mesh.process.connections:

@@ -27,16 +27,17 @@ from tests.e2e.waypoint.hand_written import (
 )
 from tests.support.envoy_bed import Bed, a_bed
 from tests.support.hbone_certificates import an_identity
+from tests.support.policed_waypoint import PolicedWaypoint
 
 BOB = an_identity("bob", "client")
 AUTHORITY = f"{VIP}:80"
 ROUNDS = 150
-REQUEST = b"GET /of-alice HTTP/1.1\r\nhost: backend\r\nconnection: close\r\n\r\n"
+REQUEST = b"GET /of-alice HTTP/1.1\r\nhost: backend\r\n\r\n"
 
 
-async def status_for(client: HboneClient) -> int:
+async def status_for(client: HboneClient, authority: str = AUTHORITY) -> int:
     """Return what a request through a new tunnel is answered."""
-    tunnel = await client.open(AUTHORITY)
+    tunnel = await client.open(authority)
     try:
         await tunnel.write(REQUEST)
         answer = b""
@@ -47,19 +48,21 @@ async def status_for(client: HboneClient) -> int:
         tunnel.reset()
 
 
-async def mixed_up(bed: Bed, *, rounds: int, until: int) -> tuple[int, int]:
+async def mixed_up(
+    bed: Bed | PolicedWaypoint, *, rounds: int, until: int, authority: str = AUTHORITY
+) -> tuple[int, int]:
     """Return how many of bob's requests there were, and how many got what is alice's."""
     stolen = 0
     async with bed.client(BOB) as bob, bed.client(ALICE) as alice:
         for number in range(1, rounds + 1):
             for _ in range(3):
                 try:
-                    await alice.abandon(AUTHORITY)
+                    await alice.abandon(authority)
                 except HboneError:
                     # Envoy closes connections that do little but give up; she comes again.
                     await asyncio.sleep(0)
             await asyncio.sleep(0.005)
-            stolen += await status_for(bob) == 200
+            stolen += await status_for(bob, authority) == 200
             if stolen >= until:
                 return number, stolen
     return rounds, stolen
