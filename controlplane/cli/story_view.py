@@ -1,6 +1,7 @@
 """A story on a terminal: what steps tell comes in, lines that fit its width go out."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +12,7 @@ _MARK = 5
 
 def show_step(told: Told, console: Console) -> None:
     """Print one step: what there is to understand, what was done, sent and seen."""
-    console.print(f"\n[bold]{told.number}. {told.title}[/]")
+    console.print(f"\n[bold]{told.number}. {escape(told.title)}[/]")
     _hang(console, "", told.says, style="italic")
     if told.skipped:
         _hang(console, "skip", told.skipped, mark_style="yellow")

@@ -1,11 +1,14 @@
 """The certificates of a node: identities come in, held certificates go out, always fresh enough."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from controlplane.clock import Clock
 from controlplane.lab.certificates import HeldCertificate, fetch_certificate
 from controlplane.lab.ztunnel.client import Target
+
+Fetch = Callable[[Target, str, Callable[[], str]], Awaitable[HeldCertificate]]
+"""Asks an authority for the certificate of an identity, showing a token."""
 
 
 class NodeCertificates:
@@ -14,7 +17,15 @@ class NodeCertificates:
     While the authority cannot be reached, what is held is used until it ends.
     """
 
-    def __init__(self, target: Target, token: Callable[[], str], clock: Clock) -> None:
+    def __init__(
+        self,
+        target: Target,
+        token: Callable[[], str],
+        clock: Clock,
+        *,
+        fetch: Fetch = fetch_certificate,
+    ) -> None:
+        self._fetch = fetch
         self._target = target
         self._token = token
         self._clock = clock
@@ -36,7 +47,7 @@ class NodeCertificates:
             current = self._held.get(identity)
             if current is None or self._is_old(current):
                 try:
-                    current = await fetch_certificate(self._target, identity, self._token)
+                    current = await self._fetch(self._target, identity, self._token)
                 except Exception:
                     if current is None or current.not_after <= self._clock.now():
                         raise
