@@ -31,7 +31,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["demo", "--check"], "no workload ever arrived before a policy it lists"),
+        (["demo", "--check"], "A change, from save to enforcement         pass"),
         (["version"], "0.1.0"),
         (["snapshot", "{site}/controlplane/examples/bookinfo", "--strict"], "productpage-callers"),
         (["serve", "--help"], "--plaintext-port"),

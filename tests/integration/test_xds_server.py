@@ -416,7 +416,7 @@ class Farewells(SilentObserver):
 async def test_a_client_that_never_reads_is_closed_and_others_do_not_notice() -> None:
     pods = [a_workload(f"c//Pod/ns/{n}", padding="x" * 100_000) for n in range(200)]
     catalog = a_catalog(*pods)
-    settings = XdsSettings(acknowledgement_timeout=0.5, tick=0.05, first_syncs_at_once=1)
+    settings = XdsSettings(acknowledgement_timeout=2.0, tick=0.05, first_syncs_at_once=1)
     observer = Farewells()
     async with (
         serving(catalog, settings=settings, observer=observer) as (server, port),

@@ -17,6 +17,8 @@ def _collector_as_it_was() -> Iterator[None]:
     gc.unfreeze()
 
 
+# Collecting looks at whatever the tests before have left behind.
+@pytest.mark.timeout(120)
 def test_objects_are_frozen_once_the_graph_is_ready_and_after_bulk_commits() -> None:
     graph = Graph()
     numbers = graph.input("numbers", int, key=lambda number: number)
