@@ -9,10 +9,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _GO_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+
+_NO_LAYERS = (
+    "waypoints do not enforce policies without targetRefs (docs/protocol/http-policies.md HP-29): "
+    "give them targetRefs and unset the variable"
+)
 
 
 def _seconds(value: object) -> object:
@@ -155,6 +160,11 @@ class Settings(BaseSettings):
         validation_alias=_known_as("AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY"),
         description="Send policies annotated istio.io/dry-run to ztunnels that know them.",
     )
+    layers_waypoint_policies: bool = Field(
+        default=False,
+        validation_alias=_known_as("ENABLE_LAYERED_WAYPOINT_AUTHORIZATION_POLICIES"),
+        description="Not supported: nothing starts with it. At waypoints, policies have targets.",
+    )
     pod_range: str = Field(default="10.128.0.0/9", description="Addresses of expanded pods.")
     service_range: str = Field(
         default="10.96.0.0/12", description="Addresses of expanded services."
@@ -164,6 +174,13 @@ class Settings(BaseSettings):
         description="Waypoints listen on the address of their one pod alone, not on every address:"
         " for pods that share a machine.",
     )
+
+    @field_validator("layers_waypoint_policies")
+    @classmethod
+    def _is_not_layered(cls, value: bool) -> bool:  # noqa: FBT001 - called by pydantic
+        if value:
+            raise ValueError(_NO_LAYERS)
+        return value
 
     trust_domain: str | None = Field(
         default=None,

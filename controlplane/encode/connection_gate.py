@@ -27,7 +27,7 @@ from controlplane.model.http_policy import (
     HttpRule,
     Value,
 )
-from controlplane.model.policy import AddressMatch, MatchType, StringMatch
+from controlplane.model.policy import AddressMatch
 
 Predicate: Final = matcher_pb2.Matcher.MatcherList.Predicate
 Condition = Any
@@ -103,8 +103,6 @@ def _is(attribute: Attribute, value: Value) -> Condition:
         case Attribute.DESTINATION_PORT, int() as port:
             exactly = string_pb2.StringMatcher(exact=str(port))
             return _single(network_inputs_pb2.DestinationPortInput(), exactly)
-        case Attribute.SERVER_NAME, StringMatch() as match:
-            return _single(network_inputs_pb2.ServerNameInput(), _text(match))
         case Attribute.METADATA, _:
             # Filters come after: nothing has been told by any.
             return False
@@ -121,13 +119,6 @@ def _address(value: Message, block: AddressMatch) -> Condition:
 
 def _single(value: Message, match: Any) -> Condition:
     return Predicate(single_predicate={"input": matching("input", value), "value_match": match})
-
-
-def _text(match: StringMatch) -> Any:
-    kind, text = match
-    if kind is MatchType.PRESENCE:
-        return _regex(".+")
-    return string_pb2.StringMatcher(**{kind.name.lower(): text})
 
 
 def _same(match: Any) -> Any:

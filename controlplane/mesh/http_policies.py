@@ -199,8 +199,8 @@ def _on_connections(policy: ObjectReference, found: Iterable[OnConnections]) -> 
         yield Problem(
             severity=Severity.WARNING,
             code="policy.http-on-connections",
-            message="connections that are not HTTP have no HTTP attributes, so that less is "
-            f"allowed there and more denied: {', '.join(dict.fromkeys(places))}",
+            message="nothing of HTTP, and no server name, is known of connections that are not "
+            f"HTTP: less is allowed there and more denied: {', '.join(dict.fromkeys(places))}",
             object=policy,
             field="spec.rules",
         )

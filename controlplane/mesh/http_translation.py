@@ -66,7 +66,7 @@ def translate_http_policy(
     reader = _Reader(manifest, trust_domains)
     is_dry_run = reader.dry_run()
     action = HttpAction(manifest.action)
-    if is_dry_run and action is HttpAction.CUSTOM:
+    if is_without_effect(manifest):
         message = "what somebody else decides cannot be tried: nobody is asked"
         reader.found("policy.unsupported-dry-run", message, f"metadata.annotations[{DRY_RUN}]")
         return HttpTranslation(policy=None, problems=tuple(reader.problems))
@@ -81,6 +81,12 @@ def translate_http_policy(
         is_dry_run=is_dry_run,
     )
     return HttpTranslation(policy=policy, problems=tuple(reader.problems))
+
+
+def is_without_effect(manifest: AuthorizationPolicy) -> bool:
+    """Return whether waypoints do nothing about it: somebody else's decision cannot be tried."""
+    text = manifest.metadata.annotations.get(DRY_RUN)
+    return text in _TRUE and manifest.action == HttpAction.CUSTOM
 
 
 class _Reader:

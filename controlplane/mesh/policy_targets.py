@@ -17,6 +17,7 @@ from controlplane.manifests.istio import (
     TargetReference,
 )
 from controlplane.mesh.binding import ServiceSubject, bind_service
+from controlplane.mesh.http_translation import is_without_effect
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
 from controlplane.mesh.waypoints import Waypoints
@@ -128,7 +129,11 @@ def target_key(policy: TargetingPolicy, reference: TargetReference) -> Name:
 
 def waypoint_condition(policy: TargetingPolicy, outcomes: tuple[TargetOutcome, ...]) -> Condition:
     """Return the one condition of ``policy`` for the outcomes of its target references."""
-    if len(outcomes) == 1:
+    is_bound = any(outcome.is_bound for outcome in outcomes)
+    if is_bound and isinstance(policy, AuthorizationPolicy) and is_without_effect(policy):
+        is_bound = False
+        reason, message = "UnsupportedValue", "a dry run of CUSTOM does nothing: nobody is asked"
+    elif len(outcomes) == 1:
         reason, message = outcomes[0]
     else:
         unbound = [
@@ -143,7 +148,7 @@ def waypoint_condition(policy: TargetingPolicy, outcomes: tuple[TargetOutcome, .
     return Condition(
         object=policy.reference,
         type=WAYPOINT_ACCEPTED,
-        status=any(outcome.is_bound for outcome in outcomes),
+        status=is_bound,
         reason=reason,
         message=message,
         manager=WAYPOINT_MANAGER,

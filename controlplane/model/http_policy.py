@@ -51,7 +51,10 @@ class Attribute(StrEnum):
 
     @property
     def needs_http(self) -> bool:
-        """Return whether only a request has it, and a mere connection has not."""
+        """Return whether only a request has it, and a mere connection has not (HP-16).
+
+        Nobody reads the name of the server from connections: of requests it is known to be none.
+        """
         return self in _HTTP
 
 
@@ -76,6 +79,7 @@ _HTTP = frozenset(
         Attribute.HOST,
         Attribute.METHOD,
         Attribute.PATH,
+        Attribute.SERVER_NAME,
     }
 )
 

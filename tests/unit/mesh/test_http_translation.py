@@ -218,3 +218,20 @@ def test_others_know_of_tokens(action: str) -> None:
     assert translation.problems == ()
     (read,) = _rules(translation)
     assert [each.attribute for each in read.sources[0]] == [Attribute.TOKEN_PRINCIPAL]
+
+
+@pytest.mark.proves("HP-16")
+@pytest.mark.refutes("HP-16")
+@pytest.mark.parametrize("field", ["values", "not_values"])
+def test_the_name_of_a_server_is_not_known_of_connections(field: str) -> None:
+    condition = When(key="connection.sni", **{field: ("a.example",)})
+    source = Source(namespaces=("shop",))
+    rule = AuthorizationRule(sources=(source,), when=(condition,))
+    for action in ("ALLOW", "DENY", "AUDIT", "CUSTOM"):
+        manifest = an_authorization_policy("p", action=action, rules=[rule], provider="judge")
+        policy = translate_http_policy(manifest, providers=("judge",)).policy
+        assert policy is not None
+        assert policy.needs_http
+        weaker = policy.for_connections()
+        assert len(weaker.rules) == (action != "ALLOW")
+        assert all(not each.conditions and each.sources for each in weaker.rules)

@@ -166,6 +166,42 @@ def test_several_targets_share_one_condition() -> None:
     assert _outcome(_policy(other)) == (False, "unknown", "not bound")
 
 
+@pytest.mark.proves("ST-11")
+@pytest.mark.refutes("ST-11")
+def test_a_policy_that_does_nothing_is_not_accepted() -> None:
+    tried = {"istio.io/dry-run": "true"}
+    custom = _policy(GATEWAY, action="CUSTOM", provider="judge", annotations=tried)
+    message = "a dry run of CUSTOM does nothing: nobody is asked"
+    assert _outcome(custom, a_waypoint()) == (False, "UnsupportedValue", message)
+    assert _outcome(custom) == (False, "TargetNotFound", "not bound")
+    for annotations in ({}, {"istio.io/dry-run": "no"}):
+        policy = _policy(GATEWAY, action="CUSTOM", provider="judge", annotations=annotations)
+        assert _outcome(policy, a_waypoint())[:2] == (True, "Accepted")
+    assert _outcome(_policy(GATEWAY, annotations=tried), a_waypoint())[:2] == (True, "Accepted")
+
+
+@pytest.mark.proves("ST-10")
+@pytest.mark.refutes("ST-10")
+def test_every_reason_is_told_to_a_request_authentication_too() -> None:
+    foreign = a_gateway_class(controller="example.org/controller")
+    away = TargetReference("Service", "service", namespace="away")
+    cases: list[tuple[tuple[TargetReference, ...], tuple[Any, ...], tuple[bool, str]]] = [
+        ((SERVICE,), (a_waypoint(), a_service(labels=USES)), (True, "Accepted")),
+        ((ENTRY,), (a_waypoint(), a_service_entry(labels=USES)), (True, "Accepted")),
+        ((SERVICE,), (a_waypoint(), a_service()), (False, "AncestorNotBound")),
+        ((SERVICE,), (a_waypoint(),), (False, "TargetNotFound")),
+        ((away,), (a_waypoint(), a_service("service", "away")), (False, "Invalid")),
+        ((CLASS,), (foreign,), (False, "Invalid")),
+        ((GATEWAY, SERVICE), (a_waypoint(),), (True, "PartiallyInvalid")),
+        ((GATEWAY, SERVICE), (), (False, "Invalid")),
+    ]
+    key = (ObjectReference("RequestAuthentication", "default", "tokens"), WAYPOINT)
+    for targets, manifests, expected in cases:
+        condition = PolicyRig(_request(*targets), *manifests).policies.conditions.get(key)
+        assert condition is not None
+        assert (condition.status, condition.reason) == expected
+
+
 def test_the_condition_follows_the_target() -> None:
     waypoint = a_waypoint()
     rig = PolicyRig(_policy(SERVICE), a_service(labels=USES))
