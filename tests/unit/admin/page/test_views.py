@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html import unescape
 
 import pytest
@@ -14,6 +16,9 @@ from controlplane.admin.page.page import web_page
 from controlplane.admin.rules import rule_of
 from controlplane.admin.viewer import EVERYTHING, Viewer
 from controlplane.cli.main import application as command_line
+from controlplane.encode.envelope import CLUSTER_TYPE
+from controlplane.model.connection import Connection, TypeProgress
+from controlplane.store.connections import FleetView
 from tests.support.admin import AdminRig, a_client, bookinfo
 
 HOSTILE = "\"'><img src=x onerror=alert(1)>"
@@ -194,6 +199,40 @@ async def test_every_command_shown_is_one_that_exists() -> None:
             command = command.commands[left.pop(0)]  # type: ignore[attr-defined]
         with command.make_context(text, left, resilient_parsing=False):
             assert not hasattr(command, "commands"), text
+
+
+@dataclass
+class _Elsewhere:
+    """Connections of another replica."""
+
+    connections: tuple[Connection, ...]
+
+    async def everywhere(self, own: Sequence[Connection]) -> FleetView:
+        return FleetView(connections=(*own, *self.connections))
+
+
+async def test_a_waypoint_is_shown_with_what_its_pods_refused() -> None:
+    rig = bookinfo()
+    (pod,) = (
+        each.name
+        for _, each in rig.pipeline.world.residents.items()
+        if each.namespace == "bookinfo" and each.gateway == "waypoint"
+    )
+    one = next(iter(rig.fleet.each()))
+    refused = TypeProgress(
+        type_url=CLUSTER_TYPE,
+        last_error="<b>no such cluster</b>",
+        last_error_at=rig.clock.now(),
+        rejected=("inbound-vip|9080|http|reviews.bookinfo.svc.cluster.local",),
+    )
+    rig.knowledge.others = _Elsewhere(
+        (replace(one, replica="replica-2", namespace="bookinfo", pod=pod, types=(refused,)),)
+    )
+    status, text, _ = await _get(rig, "/waypoints/bookinfo/waypoint")
+    assert status == 200
+    assert pod in unescape(text.replace("<wbr>", ""))
+    assert "&lt;b&gt;no such cluster&lt;/b&gt;" in text
+    assert "from Service bookinfo/reviews" in text
 
 
 async def test_the_map_tells_who_may_call() -> None:
