@@ -44,6 +44,7 @@ from controlplane.model.chain_content import ChainContent
 from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpAction, HttpPolicy
 from controlplane.model.names import Name
+from controlplane.model.path_normalization import PathNormalization
 from controlplane.model.waypoint_traffic import Layer, ServedPort, ServedService
 
 _DENY_ALL: Final = (HttpPolicy(key=Name("", "unknown"), action=HttpAction.ALLOW),)
@@ -154,7 +155,7 @@ def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:
     manager = HTTP_MANAGER(
         stat_prefix=name,
         stream_idle_timeout=seconds(0),
-        normalize_path={"value": True},
+        **_path_normalization(content.path_normalization),
         use_remote_address={"value": False},
         server_header_transformation=HTTP_MANAGER.PASS_THROUGH,
         upgrade_configs=[{"upgrade_type": "websocket"}],
@@ -163,6 +164,16 @@ def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:
         access_log=[*request_logs(content.access_log, to), *request_metrics(to)],
     )
     return network_filter("envoy.filters.network.http_connection_manager", manager)
+
+
+def _path_normalization(how: PathNormalization) -> dict[str, Any]:
+    """Return what of an HTTP manager says how paths are rewritten before anything sees them."""
+    found: dict[str, Any] = {"normalize_path": {"value": how is not PathNormalization.NONE}}
+    if how in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES):
+        found["merge_slashes"] = True
+    if how is PathNormalization.DECODE_AND_MERGE_SLASHES:
+        found["path_with_escaped_slashes_action"] = HTTP_MANAGER.UNESCAPE_AND_FORWARD
+    return found
 
 
 def connection_policies(content: ChainContent, port: ServedPort) -> tuple[HttpPolicy, ...] | None:

@@ -56,4 +56,5 @@ class MeshConfig(msgspec.Struct, frozen=True):
     access_log_file: str | None = None
     access_log_encoding: str = "TEXT"
     access_log_format: str = ""
+    path_normalization: str = "BASE"
     authorization_providers: tuple[WrittenProvider, ...] = ()

@@ -27,6 +27,7 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _VISIBILITIES: Final = ("NONE", "NAMESPACE", "PUBLIC", "UNSPECIFIED")
 _SCOPES: Final = ("LOCAL", "GLOBAL")
 _ENCODINGS: Final = ("TEXT", "JSON")
+_NORMALIZATIONS: Final = ("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 _NAMESPACE_MATCHER: Final = "namespaceSelector"
 
 
@@ -52,6 +53,12 @@ class RawScope(msgspec.Struct, rename="camel"):
     services_selector: RawSelector | None = None
 
 
+class RawPathNormalization(msgspec.Struct, rename="camel"):
+    """``pathNormalization``."""
+
+    normalization: str | None = None
+
+
 class RawMeshConfig(msgspec.Struct, rename="camel"):
     """The mesh configuration as written."""
 
@@ -65,6 +72,7 @@ class RawMeshConfig(msgspec.Struct, rename="camel"):
     access_log_file: str | None = None
     access_log_encoding: str | None = None
     access_log_format: str | None = None
+    path_normalization: RawPathNormalization | None = None
 
 
 _SELECTOR: Final = RawSelector()
@@ -103,6 +111,7 @@ def read_mesh_config(value: dict[str, Any]) -> MeshConfig:
             raw.access_log_encoding or "TEXT", _ENCODINGS, ("accessLogEncoding",)
         ),
         access_log_format=raw.access_log_format or "",
+        path_normalization=_normalization(raw.path_normalization),
         authorization_providers=tuple(read_providers(raw.extension_providers)),
     )
 
@@ -130,6 +139,13 @@ def read_mesh_config_text(text: str, limits: Limits) -> MeshConfig:
     for fault in document.faults:
         raise RefusedFieldError(fault.path, fault.reason)
     return read_mesh_config(document.value)
+
+
+def _normalization(raw: RawPathNormalization | None) -> str:
+    written = raw.normalization if raw is not None else None
+    if written in (None, "", "DEFAULT"):
+        return _DEFAULTS.path_normalization
+    return one_of(written, _NORMALIZATIONS, ("pathNormalization", "normalization"))
 
 
 def _visibility(raw: RawVisibility | None) -> ServiceEntryVisibility | None:

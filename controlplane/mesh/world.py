@@ -38,6 +38,7 @@ from controlplane.mesh.localities import build_localities
 from controlplane.mesh.namespaces import Membership, build_membership
 from controlplane.mesh.networks import Networks, build_networks
 from controlplane.mesh.parts import Parts
+from controlplane.mesh.path_normalizations import PathNormalizations, build_path_normalizations
 from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.residents import build_residents
@@ -97,6 +98,7 @@ class World:
     client_naming: Collection[Name, bool]
     token_rules: TokenRules
     access_logs: AccessLogs
+    path_normalizations: PathNormalizations
     connection_routes: ConnectionRoutes
     backend_tls: BackendTlsRules
     residents: Collection[Name, Resident]
@@ -211,6 +213,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         client_naming=build_client_naming(graph, membership, waypoints, manifests.gateway_classes),
         token_rules=token_rules,
         access_logs=access_logs,
+        path_normalizations=build_path_normalizations(graph, membership),
         connection_routes=connection_routes,
         backend_tls=backend_tls,
         residents=residents,

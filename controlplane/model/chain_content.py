@@ -13,6 +13,7 @@ from controlplane.model.access_log import AccessLog
 from controlplane.model.authorization_provider import ReachableProvider
 from controlplane.model.connection_route import ConnectionRoute
 from controlplane.model.http_policy import HttpPolicy
+from controlplane.model.path_normalization import PathNormalization
 from controlplane.model.token_rule import TokenRule
 
 _FAILURES: Final = AccessLog()
@@ -34,3 +35,4 @@ class ChainContent:
     token_rules: tuple[TokenRule, ...] = ()
     access_log: AccessLog = _FAILURES
     connection_routes: tuple[ConnectionRoute, ...] = ()
+    path_normalization: PathNormalization = PathNormalization.BASE

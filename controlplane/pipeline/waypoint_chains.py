@@ -47,6 +47,7 @@ def build_service_chains(graph: Graph, world: World) -> ServiceChains:
             connection_policies=fetch.one(world.http_policies.by_service, host) if is_bytes else (),
             token_rules=token_rules,
             access_log=world.access_logs.of(fetch),
+            path_normalization=world.path_normalizations.of(fetch),
             connection_routes=_connection_routes(fetch, world, service),
         )
 
@@ -82,6 +83,7 @@ def build_direct_chains(graph: Graph, world: World) -> DirectChains:
             connection_policies=policies,
             token_rules=token_rules,
             access_log=world.access_logs.of(fetch),
+            path_normalization=world.path_normalizations.of(fetch),
         )
 
     contents = graph.derive("content of chains of workloads", world.traffic.direct, gathered)

@@ -15,6 +15,7 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamReset
 
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.manifests.istio import AuthorizationRule, Operation, When
+from controlplane.manifests.read_mesh_config import read_mesh_config
 from tests.support.policed_waypoint import (
     VIP,
     PolicedWaypoint,
@@ -123,6 +124,30 @@ async def test_what_is_judged_is_what_the_application_is_asked(tmp_path: Path) -
         assert "x-role" not in waypoint.asked.application[-1]
         assert await _first_status(waypoint, _asks("/", "Upgrade: h2c")) == 200
         assert "upgrade" not in waypoint.asked.application[-1]
+
+
+@pytest.mark.proves("HP-30")
+@pytest.mark.refutes("HP-30")
+@pytest.mark.parametrize(
+    ("written", "met"),
+    [
+        ("NONE", 0),
+        ("DEFAULT", 2),
+        ("BASE", 2),
+        ("MERGE_SLASHES", 4),
+        ("DECODE_AND_MERGE_SLASHES", 6),
+    ],
+)
+async def test_paths_are_normalized_as_the_mesh_says(
+    tmp_path: Path, written: str, met: int
+) -> None:
+    config = read_mesh_config({"pathNormalization": {"normalization": written}})
+    mesh = a_policed_mesh(config, a_web_policy("p", ADMIN, action="DENY"))
+    targets = ("/./admin", "/%61dmin", "//admin", "/\\admin", "/%2Fadmin", "/x/..%2fadmin")
+    async with a_policed_waypoint(tmp_path, mesh) as waypoint:
+        answers = [await _first_status(waypoint, _asks(target)) for target in targets]
+        assert answers == [403] * met + [200] * (len(targets) - met)
+        assert await _first_status(waypoint, _asks("/admin")) == 403
 
 
 @pytest.mark.proves("HP-28")
@@ -238,7 +263,7 @@ async def _framed(waypoint: PolicedWaypoint, fields: Fields) -> str:
                 while more := await stream.read():
                     for event in connection.receive_data(more):
                         if isinstance(event, ResponseReceived):
-                            return str(dict(event.headers or ())[":status"])
+                            return str(next(value for _, value in event.headers or ()))
                         if isinstance(event, StreamReset | ConnectionTerminated):
                             return ""
         except (TimeoutError, HboneError):

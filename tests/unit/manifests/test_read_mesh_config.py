@@ -116,6 +116,7 @@ def test_the_file_name_matters_only_without_a_kind() -> None:
          "serviceEntryVisibility.policies[0].matchingRules[0].namespaceSelector.x"),
         ("serviceScopeConfigs: [{scope: HERE}]", "serviceScopeConfigs[0].scope"),
         ("accessLogEncoding: XML", "accessLogEncoding"),
+        ("pathNormalization: {normalization: MERGE}", "pathNormalization.normalization"),
         ("accessLogFile: 7", "accessLogFile"),
         ("[1]", None),
         ("trustDomain: a\ntrustDomain: b", "trustDomain"),
