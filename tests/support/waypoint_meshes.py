@@ -18,6 +18,7 @@ from controlplane.manifests.core import ConfigMap, ServicePort
 from controlplane.manifests.gateway import AllowedNamespaces, Listener
 from controlplane.manifests.istio import ServiceEntryPort, WorkloadSpec
 from controlplane.manifests.metadata import Manifest
+from controlplane.mesh.traffic_distribution import DISTRIBUTION_ANNOTATION
 from controlplane.model.route_parent import ParentReference
 from tests.support.authorities import a_root
 from tests.support.builders import (
@@ -87,6 +88,8 @@ def _service(draw: Any) -> Manifest:
             for number, name in ports
         ],
         publish_not_ready_addresses=draw(st.booleans()),
+        traffic_distribution=draw(st.sampled_from(["", "PreferClose", "PreferSameNode"])),
+        internal_traffic_policy=draw(st.sampled_from(["", "", "Local"])),
     )
 
 
@@ -138,6 +141,7 @@ def _entry(draw: Any) -> Manifest:
         endpoints=tuple(endpoints),
         addresses=draw(st.sampled_from([(), ("10.96.0.1",), ("10.97.0.0/16", "fd01::/64")])),
         labels=draw(BINDINGS),
+        annotations=draw(st.sampled_from([{}, {DISTRIBUTION_ANNOTATION: "PreferClose"}])),
     )
 
 
@@ -215,6 +219,11 @@ def waypoint_meshes(draw: Any) -> list[Manifest]:
         a_node("node-1", labels={"topology.kubernetes.io/zone": "a"}),
         a_node("node-2", labels={"topology.kubernetes.io/zone": "b"}),
     ]
+    gateway = "gateway.networking.k8s.io/gateway-name"
+    instances = [
+        a_pod(f"{name}-{node}", "shop", labels={gateway: name}, ips=[], node=node)
+        for name, node in (("one", "node-1"), ("two", "node-1"), ("two", "node-2"))
+    ]
     machines = st.builds(
         a_workload_entry,
         NAMES,
@@ -230,5 +239,5 @@ def waypoint_meshes(draw: Any) -> list[Manifest]:
             max_size=12,
         )
     )
-    found = {(each.kind, each.key): each for each in (*waypoints, *nodes, *others)}
+    found = {(each.kind, each.key): each for each in (*waypoints, *nodes, *instances, *others)}
     return list(found.values())

@@ -64,28 +64,34 @@ class Waypoints:
     def names(self, type_url: str, waypoint: Name = WAYPOINT) -> set[str]:
         return set(self.documents(type_url, waypoint))
 
-    def documents(
-        self, type_url: str, waypoint: Name = WAYPOINT, node: str = ""
-    ) -> dict[str, Any]:
+    def documents(self, type_url: str, waypoint: Name = WAYPOINT, node: str = "") -> dict[str, Any]:
         """Documents of one type by name, as pods on a node are sent them."""
         updates = self.catalog.waypoint(waypoint, type_url, node).resources()
         return {each.name: envoy_json(each) for each in sorted(updates, key=lambda r: r.name)}
 
     def bodies(self, waypoint: Name = WAYPOINT) -> dict[tuple[str, str], bytes]:
-        found = {}
-        for type_url in WAYPOINT_TYPES:
-            for resource in self.catalog.waypoint(waypoint, type_url).changes(-1)[0]:
-                found[type_url, resource.name] = resource.body
-        return found
+        """Resources by type and name; with a node those that its pods are sent."""
+        return {
+            (type_url, f"{resource.name} at {node}" if node else resource.name): resource.body
+            for node in self.nodes(waypoint)
+            for type_url in WAYPOINT_TYPES
+            for resource in self.catalog.waypoint(waypoint, type_url, node).resources()
+        }
+
+    def nodes(self, waypoint: Name) -> list[str]:
+        """Nodes with pods of the waypoint, and "" for none known, which is the first."""
+        places = self.pipeline.world.traffic.places.items()
+        return sorted(place.node for _, place in places if place.waypoint == waypoint)
 
     def static(self, secrets: Secrets, waypoint: Name = WAYPOINT) -> dict[str, Any]:
-        """Everything the waypoint is sent, inlined."""
+        """Everything the waypoint is sent where it runs, or on one such node, inlined."""
+        node = self.nodes(waypoint)[-1]
         return static_resources(
             Discovered(
                 listeners=self.documents(LISTENER_TYPE, waypoint).values(),
                 routes=self.documents(ROUTE_TYPE, waypoint).values(),
                 clusters=self.documents(CLUSTER_TYPE, waypoint).values(),
-                endpoints=self.documents(ENDPOINT_TYPE, waypoint).values(),
+                endpoints=self.documents(ENDPOINT_TYPE, waypoint, node).values(),
                 secrets=secrets,
             )
         )
