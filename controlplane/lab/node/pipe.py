@@ -30,9 +30,10 @@ async def joined(here: Plain, there: Plain) -> tuple[int, int]:
     finally:
         for way in ways:
             way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        # Before anything is waited for: whoever cancels us a second time would leave them open.
         for _, writer in (here, there):
             writer.close()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 def break_off(writer: asyncio.StreamWriter) -> None:
