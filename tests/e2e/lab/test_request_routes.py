@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.lab.mesh import Lab
 from controlplane.lab.requests import Answer
+from controlplane.lab.ztunnel.network import NetworkAddress
 from tests.support.lab_mesh import (
     a_cluster,
     a_document,
@@ -228,6 +229,7 @@ async def test_names_and_addresses_reach_the_same_service_and_nothing_else(tmp_p
             if each.hostname == "web.shop.svc.cluster.local"
         )
         (virtual,) = service.addresses
+        assert isinstance(virtual, NetworkAddress)
         for host in ("web", "web.shop", "web.shop.svc.cluster.local", f"{virtual.address}"):
             answer = await mesh.request("sleep", f"http://{host}/")
             assert (host, answer.status) == (host, 200)
