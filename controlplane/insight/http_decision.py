@@ -54,8 +54,8 @@ class HttpRequest:
     """What is asked, as Envoy sees it after normalizing the path.
 
     ``destination`` is packed; it is b"", and ``port`` 0, where the client came by hostname. Names
-    of headers are lower case, values of one name are joined with commas. ``metadata`` is that of
-    filters, by filter and key.
+    of headers are lower case, each has one line: Envoy looks at several one by one. ``metadata`` is
+    that of filters, by filter and key.
     """
 
     caller: Caller
