@@ -7,19 +7,52 @@ from typing import Any
 
 import pytest
 
+from controlplane.manifests.istio import AuthorizationRule, Operation, TargetReference
+from controlplane.manifests.mesh_config import MeshConfig, WrittenProvider
+from controlplane.model.authorization_provider import AuthorizationProvider, ProviderProtocol
 from tests.support.builders import (
     HBONE,
     a_pod,
     a_service,
     a_service_port,
     a_waypoint,
+    an_authorization_policy,
 )
 from tests.support.envoy_validation import some_secrets, validate
+from tests.support.routes import a_route
+from tests.support.tokens import a_request_authentication
 from tests.support.waypoint_snapshots import Waypoints
 
 WEB = "inbound-vip|80|http|web.shop.svc.cluster.local"
 TYPE = "type.googleapis.com/"
 USE = {"istio.io/use-waypoint": "waypoint"}
+
+SERVICE = TargetReference("Service", "web")
+PROVIDERS = MeshConfig(
+    authorization_providers=(
+        WrittenProvider(
+            field="extensionProviders[0]",
+            name="asked",
+            provider=AuthorizationProvider(
+                name="asked",
+                protocol=ProviderProtocol.HTTP,
+                hostname="web.shop.svc.cluster.local",
+                port=80,
+            ),
+        ),
+    )
+)
+ROUTES = """
+- matches: [{path: {type: PathPrefix, value: /shares}}]
+  filters:
+  - type: RequestHeaderModifier
+    requestHeaderModifier: {set: [{name: x-set, value: new}]}
+  backendRefs: [{name: web, port: 80, weight: 90}, {name: web, port: 7000, weight: 10}]
+- matches: [{path: {type: Exact, value: /redirect}}]
+  filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]
+- backendRefs: [{name: web, port: 80}]
+  timeouts: {request: 10s}
+"""
 
 Resources = dict[str, Any]
 
@@ -32,6 +65,23 @@ def the_resources() -> Resources:
         a_service_port(9000, name="tcp"),
     ]
     waypoints.apply(
+        PROVIDERS,
+        a_request_authentication(),
+        an_authorization_policy(
+            "ask",
+            "shop",
+            action="CUSTOM",
+            provider="asked",
+            rules=[AuthorizationRule()],
+            target_references=(SERVICE,),
+        ),
+        an_authorization_policy(
+            "allow",
+            "shop",
+            rules=[AuthorizationRule(operations=(Operation(paths=("/a*",)),))],
+            target_references=(SERVICE,),
+        ),
+        a_route(ROUTES),
         a_waypoint("waypoint", "shop", labels={"istio.io/waypoint-for": "all"}),
         a_service("web", "shop", labels=USE, selector={"app": "web"}, ports=ports),
         a_pod("a", "shop", labels={"app": "web"} | USE, annotations=HBONE),
@@ -90,6 +140,41 @@ def _allow(resources: Resources, principal: dict[str, Any]) -> None:
     _host(resources)["typed_per_filter_config"]["rbac-allow"]["rbac"] = rbac
 
 
+def _filter(resources: Resources, kind: str) -> Any:
+    for each in _manager(resources)["http_filters"]:
+        found = each["typed_config"]
+        if found["@type"].endswith(f"{kind}"):
+            return found
+    raise AssertionError(kind)
+
+
+def _tokens(resources: Resources) -> Any:
+    return next(iter(_filter(resources, "JwtAuthentication")["providers"].values()))
+
+
+def _written(resources: Resources, key: str) -> Any:
+    return next(each for each in _host(resources)["routes"] if key in each)
+
+
+def _shares(resources: Resources) -> Any:
+    return next(
+        each for each in _host(resources)["routes"] if "weighted_clusters" in each.get("route", {})
+    )
+
+
+def _added(resources: Resources) -> Any:
+    share = _shares(resources)["route"]["weighted_clusters"]["clusters"][0]
+    return share["request_headers_to_add"][0]["header"]
+
+
+def _to_one(resources: Resources) -> Any:
+    return next(
+        each["route"]
+        for each in _host(resources)["routes"]
+        if each.get("route", {}).get("cluster") == WEB
+    )
+
+
 FAULTS: dict[str, Callable[[Resources], Any]] = {
     "an address entry without ranges": lambda r: _ranges(r)[0].update(ranges=[]),
     "a prefix that is no address": lambda r: _ranges(r)[0]["ranges"][0].update(address_prefix="x"),
@@ -103,7 +188,7 @@ FAULTS: dict[str, Callable[[Resources], Any]] = {
     "filters without a router": lambda r: _manager(r)["http_filters"].pop(),
     "a chain without a codec's route": lambda r: _manager(r).pop("route_config"),
     "a statistics prefix that is missing": lambda r: _manager(r).pop("stat_prefix"),
-    "a route to a cluster that is missing": lambda r: _route(r)["route"].update(cluster="gone"),
+    "a route to a cluster that is missing": lambda r: _to_one(r).update(cluster="gone"),
     "a route without a match": lambda r: _route(r)["match"].clear(),
     "a match that is no regular expression": lambda r: _route(r).update(
         match={"safe_regex": {"regex": "("}}
@@ -148,6 +233,28 @@ FAULTS: dict[str, Callable[[Resources], Any]] = {
     "a filter of one alternative": lambda r: _listener(r, "main_sniffed")["listener_filters"][
         1
     ].update(filter_disabled={"or_match": {"rules": [{"any_match": True}]}}),
+    "a share of a cluster that is missing": lambda r: _shares(r)["route"]["weighted_clusters"][
+        "clusters"
+    ][0].update(name="gone"),
+    "shares that are none": lambda r: [
+        each.update(weight=0) for each in _shares(r)["route"]["weighted_clusters"]["clusters"]
+    ],
+    "a header without a name": lambda r: _added(r).update(key=""),
+    "a header whose value is in a format nobody knows": lambda r: _added(r).update(value="%GONE%"),
+    "a redirect with a code that is none": lambda r: _written(r, "redirect")["redirect"].update(
+        response_code="TEAPOT"
+    ),
+    "a time that is none": lambda r: _to_one(r).update(timeout="soon"),
+    "an issuer with keys that are none": lambda r: _tokens(r)["local_jwks"].update(
+        inline_string="{"
+    ),
+    "an issuer without keys": lambda r: _tokens(r).pop("local_jwks"),
+    "tokens of an issuer that is missing": lambda r: _filter(r, "JwtAuthentication").update(
+        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "gone"}}]
+    ),
+    "a provider to ask that is missing": lambda r: _filter(r, "ExtAuthz")["http_service"][
+        "server_uri"
+    ].update(cluster=""),
     "endpoints to discover": lambda r: _cluster(r).update(type="EDS", load_assignment=None),
 }
 
