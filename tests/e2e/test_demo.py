@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.lab.envoy_binary import find_envoy
-from controlplane.lab.story.stage import Stage
 from controlplane.lab.story.chapters import CHAPTERS
+from controlplane.lab.story.stage import Stage
 from controlplane.lab.story.telling import story
 
 COMMAND = [sys.executable, "-m", "controlplane.cli.main", "demo"]
