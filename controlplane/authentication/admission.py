@@ -6,14 +6,14 @@ everybody else finds places free. docs/protocol/authentication.md AU-34, AU-35.
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import unquote
 
+from controlplane.authentication.addresses import address_of
 from controlplane.authentication.errors import AuthenticationLimitedError, Reason
 from controlplane.clock import Clock
 
 _HOSTS: Final = 10_000
+_OWN: Final = address_of("ipv6:[::1]:1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,8 @@ class Admission:
 
 
 def host_of(peer: str) -> str:
-    """Return the host of a transport address such as ``ipv4:10.0.0.1:4711``; "" for our own."""
-    family, _, rest = unquote(peer).partition(":")
-    if family not in {"ipv4", "ipv6"}:
+    """Return whose address ``ipv4:10.0.0.1:4711`` and the like are; "" for our own."""
+    if not peer.startswith(("ipv4:", "ipv6:")):
         return ""
-    host = rest.rpartition(":")[0].strip("[]")
-    try:
-        return "" if ip_address(host).is_loopback else host
-    except ValueError:
-        return host
+    address = address_of(peer)
+    return "" if address.startswith("127.") or address == _OWN else address

@@ -7,12 +7,14 @@ byte of a credential or a CSR goes into any of the three.
 
 import asyncio
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 from google.protobuf.message import DecodeError
 
+from controlplane.authentication.addresses import address_of
 from controlplane.authentication.caller import Authenticator, Caller, Metadata
 from controlplane.ca import records
 from controlplane.ca.csr import MAXIMUM_LENGTH
@@ -48,12 +50,14 @@ class RequestSettings:
     """How requests are served.
 
     ``timeout`` in seconds is when a caller is told to come back: some wait for ever by themselves.
-    ``at_once`` is how many requests may be under way. ``is_ledger_strict`` lets no certificate out
-    before it is in the ledger.
+    ``at_once`` is how many requests may be under way, ``unknown_at_once`` how many from one address
+    while nobody knows yet whose they are. ``is_ledger_strict`` lets no certificate out before it is
+    in the ledger.
     """
 
     timeout: float = 10.0
     at_once: int = 10_000
+    unknown_at_once: int = 2_000
     is_ledger_strict: bool = False
 
 
@@ -84,6 +88,7 @@ class CertificateRequests:
         self._name_request = name_request
         self._key_holders = KeyHolders()
         self._under_way = 0
+        self._unknown: Counter[str] = Counter()
 
     async def answer(self, message: bytes, metadata: Metadata, peer: str) -> bytes | Reply:
         """Return the response to ``message``, or how it is refused.
@@ -111,7 +116,7 @@ class CertificateRequests:
         if self._under_way > self._settings.at_once:
             raise RateLimitedError("too many requests under way", reason_code="at-once")
         request = _read(message)
-        caller = await self._authenticator.authenticate(metadata, attempt.peer)
+        caller = await self._authenticated(metadata, attempt.peer)
         attempt.caller = caller
         self._limits.admit(caller)
         attempt.named = named_identity(request.metadata)
@@ -136,6 +141,19 @@ class CertificateRequests:
         await self._record(attempt, ticket, chain)
         self._observer.issued(self._clock.monotonic() - started, ticket.request.key_type)
         return IstioCertificateResponse(cert_chain=chain.certificates).SerializeToString()
+
+    async def _authenticated(self, metadata: Metadata, peer: str) -> Caller:
+        """Return who asks. One address does not take the places of all others meanwhile."""
+        address = address_of(peer)
+        if self._unknown[address] >= self._settings.unknown_at_once:
+            raise RateLimitedError("too many requests of one address", reason_code="address-rate")
+        self._unknown[address] += 1
+        try:
+            return await self._authenticator.authenticate(metadata, peer)
+        finally:
+            self._unknown[address] -= 1
+            if not self._unknown[address]:
+                del self._unknown[address]
 
     async def issue_identity(self, caller: Caller, peer: str) -> KeyedIdentity:
         """Return a new key and its certificate for the account that ``caller`` is.

@@ -21,11 +21,11 @@ from controlplane.clock import Clock
 from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.xds.debug import DebugAnswers, DebugStream
+from controlplane.xds.door import Door
 from controlplane.xds.errors import (
     DiscoveryError,
     ListenError,
     NotServingError,
-    TooManyStreamsError,
     UnimplementedError,
 )
 from controlplane.xds.fleet import Fleet
@@ -33,7 +33,6 @@ from controlplane.xds.identity import Access
 from controlplane.xds.lifetime import last_moment
 from controlplane.xds.node import Node
 from controlplane.xds.observer import Observer, SilentObserver
-from controlplane.xds.rate import TokenBucket
 from controlplane.xds.secret_keeper import Holder, SecretIssuer, SecretKeeper
 from controlplane.xds.session import Origin, Session
 from controlplane.xds.settings import XdsSettings
@@ -91,7 +90,7 @@ class XdsServer:
         self._access = access
         self._secrets = secrets
         self._observer: Observer = observer or SilentObserver()
-        self._bucket = TokenBucket(
+        self._door = Door(
             rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
         )
         self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
@@ -151,8 +150,7 @@ class XdsServer:
         Raises:
             DiscoveryError: it ends with an error.
         """
-        self._let_in()
-        caller = await self._caller(transport)
+        caller = await self._let_in(transport)
         session = Session(
             self._catalog,
             self._settings,
@@ -199,8 +197,7 @@ class XdsServer:
             raise UnimplementedError(
                 "state-of-the-world discovery is not served: use DeltaAggregatedResources"
             )
-        self._let_in()
-        caller = await self._caller(transport)
+        caller = await self._let_in(transport)
         stream = DebugStream(transport, self._debug, caller, self._clock)
         self._debug_streams.add(stream)
         try:
@@ -208,18 +205,26 @@ class XdsServer:
         finally:
             self._debug_streams.discard(stream)
 
-    def _let_in(self) -> None:
-        """Check that a new stream may be served at all."""
+    async def _let_in(self, transport: Transport) -> Caller | None:
+        """Return who opened a new stream that may be served; None on ports where nobody is asked.
+
+        Nobody takes from what all share before it is known who that is.
+        """
         if self._is_draining:
             raise NotServingError("shutting down")
-        if not self._bucket.take():
-            raise TooManyStreamsError("too many new streams, try again")
+        self._door.knock(transport.peer)
         reason = self._ready()
         if reason is not None:
             raise NotServingError(f"not ready: {reason}")
+        try:
+            caller = await self._caller(transport)
+        except DiscoveryError as error:
+            self._door.refused(transport.peer, error)
+            raise
+        self._door.enter(caller, transport.peer)
+        return caller
 
     async def _caller(self, transport: Transport) -> Caller | None:
-        """Return who opened a stream; None on ports where nobody is asked."""
         if self._access is None or not transport.is_encrypted:
             return None
         return await self._access.authenticate(transport.metadata, transport.peer)

@@ -1,7 +1,7 @@
 """The server over real connections: TLS, pings, bursts, drain, slow readers, garbage."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from controlplane.clock import SystemClock
 from controlplane.model.names import Name
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.xds.debug import DebugQuestion
 from controlplane.xds.errors import ListenError
 from controlplane.xds.identity import Access
 from controlplane.xds.observer import SilentObserver
@@ -293,6 +294,66 @@ async def test_streams_beyond_the_rate_are_refused_and_those_within_are_not() ->
             await stream.write(first)
             assert await stream.read() is not EOF
         assert (await refusal(channel, first))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@asynccontextmanager
+async def from_another_address(port: int) -> AsyncIterator[int]:
+    """Yield a port whose connections reach ``port`` from an address of their own."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
+        await asyncio.gather(copy(reader, own[1]), copy(own[0], writer))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.proves("XDS-21")
+@pytest.mark.parametrize("method", [DELTA, f"/{SERVICE}/StreamAggregatedResources"])
+async def test_who_is_refused_at_full_speed_keeps_no_proxy_out(method: str) -> None:
+    pair = a_certificate()
+    access = Access(authenticator=Badge(), trusted=frozenset({Name("istio-system", "ztunnel")}))
+    settings = XdsSettings(new_streams_per_second=1, new_streams_at_once=30)
+    async with serving(a_catalog(POD), pair=pair, access=access, settings=settings) as (
+        server,
+        port,
+    ):
+        server.answer_debug(NoAnswers())
+        async with (
+            from_another_address(port) as attacked,
+            connected(attacked, pair) as attacking,
+            connected(port, pair) as channel,
+        ):
+            codes = [
+                (await failure(stream_of(attacking, method)))[0]
+                for _ in range(3 * settings.new_streams_at_once)
+            ]
+            stream = stream_of(channel, authorization="istio-system")
+            for type_url in (ADDRESS_TYPE, AUTHORIZATION_TYPE):
+                first = introduced(a_request(type_url), node_name="n")
+                await stream.write(first.SerializeToString())
+            assert await stream.read() is not EOF
+    assert codes[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class NoAnswers:
+    """Knows no answer."""
+
+    identifier = ""
+
+    async def answer(self, question: DebugQuestion, caller: Caller | None) -> Sequence[bytes]:
+        raise AssertionError(question, caller)
 
 
 @pytest.mark.proves("XDS-6")

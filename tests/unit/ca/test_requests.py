@@ -195,6 +195,21 @@ async def test_requests_under_way_are_bounded() -> None:
     assert isinstance(await desk.ask(), bytes)
 
 
+@pytest.mark.refutes("CA-7")
+async def test_who_is_not_known_yet_takes_the_places_of_its_own_address_alone() -> None:
+    gate = Gate()
+    desk = Desk(authenticator=gate, settings=RequestSettings(unknown_at_once=2))
+    waiting = [asyncio.create_task(desk.ask()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert refusal_of(await desk.ask()).reason_code == "address-rate"
+    other = asyncio.create_task(desk.requests.answer(a_request(), HEADERS, "ipv4:10.9.9.9:1"))
+    await asyncio.sleep(0)
+    gate.opening.set()
+    answers = await asyncio.gather(*waiting, other)
+    assert all(isinstance(answer, bytes) for answer in answers)
+    assert isinstance(await desk.ask(), bytes)
+
+
 async def test_a_caller_that_leaves_frees_its_place() -> None:
     gate = Gate()
     desk = Desk(authenticator=gate, settings=RequestSettings(at_once=1))
