@@ -78,7 +78,7 @@ def encode_main_internal_cluster() -> Resource:
 
 
 def encode_main_sniffed_cluster() -> Resource:
-    """Return the cluster that leads on to ``main_sniffed``, where clients are listened to."""
+    """Return the cluster that leads to ``main_sniffed`` those who have to be listened to."""
     return _fixed(_internal(MAIN_SNIFFED, MAIN_SNIFFED, _internal_upstream(_plain_socket())))
 
 

@@ -25,7 +25,7 @@ from controlplane.encode.access_log import (
 from controlplane.encode.connection_route import onward
 from controlplane.encode.envelope import digest_of
 from controlplane.encode.errors import EncodeError
-from controlplane.encode.filter_state import carried, carried_state
+from controlplane.encode.filter_state import filter_state
 from controlplane.encode.http_filters import http_filters
 from controlplane.encode.rbac import encode_network_policies
 from controlplane.encode.traffic_metrics import connection_metrics, request_metrics
@@ -34,8 +34,6 @@ from controlplane.encode.waypoint_names import (
     BLACKHOLE,
     ENCAPSULATE,
     LOCAL_ADDRESS,
-    MAIN_SNIFFED,
-    SNIFFED,
     direct_name,
     service_name,
 )
@@ -80,7 +78,10 @@ def encode_direct_chains(content: ChainContent) -> tuple[Chain, ...]:
 
     Raises EncodeError for values an Envoy would reject.
     """
-    again = _carrying([carried(LOCAL_ADDRESS)])
+    address = filter_state(LOCAL_ADDRESS, f"%FILTER_STATE({LOCAL_ADDRESS}:PLAIN)%")
+    again = network_filter(
+        "connect_authority", set_filter_state_pb2.Config(on_new_connection=[address])
+    )
     http, tcp = direct_name(Layer.HTTP), direct_name(Layer.TCP)
     anywhere = Destination()
     try:
@@ -101,21 +102,6 @@ def blackhole_chain(log: AccessLog) -> Chain:
     """Return a chain that leads nowhere and ends connections at once, told as ``log`` says."""
     told = connection_logs(log, Destination())
     return _chain(BLACKHOLE, _tcp_filter(BLACKHOLE, {"cluster": BLACKHOLE}, [*told]))
-
-
-def sniffed_chain() -> Chain:
-    """Return the chain that leads on to ``main_sniffed``, where clients are listened to.
-
-    It judges nothing and tells nothing: that is for the chain that is found there.
-    """
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=SNIFFED,
-        cluster=MAIN_SNIFFED,
-        # How long a connection may be silent is for the chain at the other end.
-        idle_timeout=seconds(0),
-    )
-    onward = network_filter("envoy.filters.network.tcp_proxy", proxy)
-    return _chain(SNIFFED, _carrying(carried_state()), onward)
 
 
 def network_filter(name: str, message: Message) -> Any:
@@ -142,13 +128,6 @@ def _chain(name: str, *filters: Any, is_sniffed: bool = False) -> Chain:
     message = listener_components_pb2.FilterChain(name=name, filters=filters)
     content = encoded(message)
     return Chain(name, content, digest_of(content), is_sniffed)
-
-
-def _carrying(states: Sequence[Any]) -> Any:
-    """Return the filter that hands on what is known of the client."""
-    return network_filter(
-        "connect_authority", set_filter_state_pb2.Config(on_new_connection=states)
-    )
 
 
 def _http_filter(name: str, content: ChainContent, to: Destination) -> Any:

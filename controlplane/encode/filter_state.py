@@ -1,6 +1,6 @@
 """Filter state: what is known of a client where HBONE ends, carried to where policies are asked.
 
-Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16, WC-17, WC-53.
+Used by ``listener`` and ``filter_chain``. docs/protocol/waypoint-config.md WC-16, WC-17.
 """
 
 from typing import Any, Final
@@ -49,17 +49,3 @@ def client_state() -> list[Any]:
     connection opened for one client must never carry another's request.
     """
     return [filter_state(key, value, factory) for key, value, factory in _CARRIED]
-
-
-def carried_state() -> list[Any]:
-    """Return the same for one more connection: whatever came along goes along, with its hash."""
-    # An address without a port is not written as it is read: it is taken from the connection again.
-    return [
-        filter_state(key, value, factory) if key == SOURCE_ADDRESS else carried(key, factory)
-        for key, value, factory in _CARRIED
-    ]
-
-
-def carried(key: str, factory: str = "") -> Any:
-    """Return an object that came along with a connection, for the next one."""
-    return filter_state(key, f"%FILTER_STATE({key}:PLAIN)%", factory)

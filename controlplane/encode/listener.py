@@ -1,6 +1,6 @@
 """Listeners of waypoints: what one serves comes in, its listeners go out.
 
-``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it, with the help of
+``connect_terminate`` ends HBONE, ``main_internal`` finds the chain and applies it, or
 ``main_sniffed`` where clients have to be listened to, ``connect_originate`` starts HBONE to the
 endpoint. docs/protocol/waypoint-config.md WC-8, WC-10, WC-14 to WC-18, WC-26 to WC-29, WC-53.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
@@ -17,7 +16,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from controlplane.encode.access_log import lost_tunnel_logs, refused_tunnel_logs
 from controlplane.encode.cluster import HBONE_PORT
-from controlplane.encode.dispatch import Dispatch, Gates, dispatch, sniffed_dispatch
+from controlplane.encode.dispatch import Dispatch, dispatch, sniffed_dispatch
 from controlplane.encode.envelope import (
     LISTENER_TYPE,
     delimited,
@@ -32,13 +31,13 @@ from controlplane.encode.filter_chain import (
     Chain,
     blackhole_chain,
     network_filter,
-    sniffed_chain,
 )
 from controlplane.encode.filter_state import client_state
 from controlplane.encode.http_filters import http_filter, router_filter
+from controlplane.encode.listening import Gates
 from controlplane.encode.mutual_tls import server_socket
 from controlplane.encode.resource import Resource
-from controlplane.encode.typed import encoded, packed, seconds
+from controlplane.encode.typed import ADS, encoded, packed, seconds
 from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     CONNECT_TERMINATE,
@@ -103,9 +102,7 @@ def encode_main_internal(
     message = _inner(MAIN_INTERNAL)
     try:
         found = dispatch(list(services), direct, gates)
-        here = [chain for chain in chains if not chain.is_sniffed or chain.name in found.also]
-        if found.leads_on:
-            here.append(sniffed_chain())
+        here = [chain for chain in chains if not chain.is_sniffed or chain.name in found.borrowed]
         return _dispatching(message, found, here, log)
     except (ValueError, TypeError) as error:
         raise EncodeError(MAIN_INTERNAL, str(error)) from error
@@ -130,7 +127,7 @@ def encode_main_sniffed(
     message.listener_filters.append(_inspector())
     try:
         found = sniffed_dispatch(list(services), direct, gates)
-        here = [chain for chain in chains if chain.is_sniffed]
+        here = [chain for chain in chains if chain.is_sniffed or chain.name in found.borrowed]
         return _dispatching(message, found, here, log)
     except (ValueError, TypeError) as error:
         raise EncodeError(MAIN_SNIFFED, str(error)) from error
@@ -157,20 +154,12 @@ def encode_connect_originate(log: AccessLog = _LOG) -> Resource:
 
 
 def _tunnel_end(log: AccessLog) -> Any:
-    connect = {"upgrade_type": "CONNECT"}
-    route = route_components_pb2.Route(
-        match={"connect_matcher": {}},
-        route={
-            "cluster": MAIN_INTERNAL,
-            "upgrade_configs": [connect | {"connect_config": {}}],
-        },
-    )
     carry_on = set_filter_state_pb2.Config(on_request_headers=client_state())
     return HTTP_MANAGER(
         stat_prefix=CONNECT_TERMINATE,
         stream_idle_timeout=seconds(0),
         use_remote_address={"value": False},
-        upgrade_configs=[connect],
+        upgrade_configs=[{"upgrade_type": "CONNECT"}],
         http2_protocol_options={
             "allow_connect": True,
             "max_concurrent_streams": {"value": _STREAMS_PER_CONNECTION},
@@ -181,10 +170,8 @@ def _tunnel_end(log: AccessLog) -> Any:
         },
         http_filters=[http_filter("connect_authority", carry_on), router_filter()],
         access_log=refused_tunnel_logs(log),
-        route_config=route_pb2.RouteConfiguration(
-            name="default",
-            virtual_hosts=[{"name": "default", "domains": ["*"], "routes": [route]}],
-        ),
+        # Never in place: a listener that changes from one to the other ends all connections.
+        rds={"route_config_name": CONNECT_TERMINATE, "config_source": ADS},
     )
 
 

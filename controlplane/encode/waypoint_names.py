@@ -13,7 +13,6 @@ MAIN_SNIFFED: Final = "main_sniffed"
 CONNECT_ORIGINATE: Final = "connect_originate"
 ENCAPSULATE: Final = "encap"
 BLACKHOLE: Final = "blackhole"
-SNIFFED: Final = "sniffed"
 IDENTITY_SECRET: Final = "default"  # noqa: S105 - the name of a secret
 ROOTS_SECRET: Final = "ROOTCA"  # noqa: S105 - the name of a secret
 

@@ -5,13 +5,13 @@ docs/protocol/waypoint-config.md WC-10 to WC-13, WC-53.
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.connection_gate import OPEN
-from controlplane.encode.dispatch import Gates
 from controlplane.encode.listener import (
     encode_connect_originate,
     encode_connect_terminate,
     encode_main_internal,
     encode_main_sniffed,
 )
+from controlplane.encode.listening import Gates
 from controlplane.encode.waypoint_names import (
     CONNECT_ORIGINATE,
     CONNECT_TERMINATE,

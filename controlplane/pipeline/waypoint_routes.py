@@ -1,6 +1,7 @@
 """Routes of waypoints: what each serves comes in, one route configuration per HTTP chain goes out.
 
-docs/protocol/waypoint-config.md WC-10, WC-31; docs/protocol/http-route-config.md EH-1, EH-2.
+And one for tunnels, which says who is listened to. docs/protocol/waypoint-config.md WC-10, WC-31,
+WC-53; docs/protocol/http-route-config.md EH-1, EH-2.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from functools import partial
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.encode.http_route import EncodedRoutes, RouteFault, encode_http_routes
 from controlplane.encode.route import encode_direct_routes, encode_service_routes
-from controlplane.encode.waypoint_names import direct_name, service_name
+from controlplane.encode.tunnel_routes import encode_tunnel_routes
+from controlplane.encode.waypoint_names import CONNECT_TERMINATE, direct_name, service_name
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
@@ -17,10 +19,10 @@ from controlplane.mesh.world import World
 from controlplane.model.http_route import HttpRoute
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
-from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService
+from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService, WaypointFrame
 from controlplane.pipeline.refusals import REFUSED, Sent, attempt
 from controlplane.pipeline.waypoint_policies import EncodedPolicies
-from controlplane.pipeline.waypoint_resources import Resources, WaypointResource
+from controlplane.pipeline.waypoint_resources import Resources, WaypointResource, gateway_of
 
 
 def build_encoded_routes(
@@ -86,8 +88,20 @@ def build_waypoint_routes(
         key = WaypointResource(value.waypoint, direct_name(Layer.HTTP))
         return {key: encode_direct_routes(policies.of_waypoint(fetch, value.waypoint))}
 
+    # Narrow on purpose: what is spoken where, and nothing of chains and policies.
+    served = sendable.index("sendable services by waypoint", lambda each: (each.waypoint,))
+
+    def of_tunnels(fetch: Fetch, frame: WaypointFrame) -> Resources:
+        waypoint = frame.waypoint
+        services = list(fetch.where(served, waypoint))
+        direct = fetch.one(world.traffic.direct, waypoint)
+        key = WaypointResource(waypoint, CONNECT_TERMINATE)
+        encode = partial(encode_tunnel_routes, services, direct)
+        return {key: attempt(gateway_of(waypoint), encode)}
+
     return graph.union(
         "routes of waypoints",
+        graph.derive_many("routes of tunnels", world.traffic.frames, of_tunnels),
         graph.derive_many("routes of served services", sendable, of_service),
         graph.derive_many("routes of direct workloads", world.traffic.direct, of_waypoint),
     )

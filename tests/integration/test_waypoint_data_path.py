@@ -20,7 +20,7 @@ from controlplane.lab.hbone_errors import ConnectRefusedError
 from controlplane.lab.hbone_terminator import Terminator
 from tests.support.builders import HBONE, a_pod, a_service, a_service_port, a_waypoint
 from tests.support.hbone_certificates import an_identity, held
-from tests.support.waypoint_snapshots import Waypoints
+from tests.support.waypoint_snapshots import ON_ONE_MACHINE, Waypoints
 
 USE = {"istio.io/use-waypoint": "waypoint"}
 HBONE_POD, PLAIN_POD = "127.0.1.1", "127.0.1.2"
@@ -67,7 +67,7 @@ def _secrets(certificate: HeldCertificate) -> Secrets:
 
 
 def _resources(traffic: str = "all") -> dict[str, Any]:
-    waypoints = Waypoints()
+    waypoints = Waypoints(settings=ON_ONE_MACHINE)
     ports = [
         a_service_port(80, name="http", target_port=8080),
         a_service_port(7000, name="", target_port=8080),

@@ -124,9 +124,7 @@ def test_services_at_their_own_addresses_have_all_their_ports() -> None:
 @pytest.mark.proves("WC-28", "WC-53")
 def test_a_port_that_says_nothing_is_decided_by_what_is_spoken() -> None:
     service = a_served_service("web", HTTP, SNIFFED)
-    known = main_internal(service)
-    targets = [_ports(_by_address(known)[0])["7000"], _by_authority(known)[f"{WEB}:7000"]]
-    assert [_chain(target) for target in targets] == ["sniffed", "sniffed"]
+    assert "7000" not in str(main_internal(service)["filter_chain_matcher"])
     sniffed = main_sniffed(service)
     assert list(_by_authority(sniffed)) == [f"{WEB}:7000"]
     (entry,) = _by_address(sniffed)
@@ -141,16 +139,70 @@ def test_a_port_that_says_nothing_is_decided_by_what_is_spoken() -> None:
 
 
 @pytest.mark.refutes("WC-53")
-def test_a_port_that_says_what_is_spoken_leads_to_its_chain_itself() -> None:
-    listener = main_internal(a_served_service("web", HTTP, TCP))
-    assert "sniffed" not in str(listener)
+def test_a_port_that_says_what_is_spoken_is_not_known_where_clients_are_listened_to() -> None:
+    service = a_served_service("web", HTTP, TCP)
+    assert list(_ports(_by_address(main_internal(service))[0])) == ["80", "9000"]
+    assert _by_address(main_sniffed(service)) == []
+
+
+NARROW, WIDE = (AddressRange(b"\x0a\x60\0\x01", 32), AddressRange(b"\x0a\x60\0\0", 16))
+UNKNOWN = ServedPort(80, AppProtocol.UNKNOWN)
+ENTRY = ObjectReference("ServiceEntry", "shop", "b")
+
+
+@pytest.mark.proves("WC-55")
+@pytest.mark.parametrize(("narrow", "wide"), [(HTTP, UNKNOWN), (UNKNOWN, HTTP)])
+@pytest.mark.parametrize("other", [NARROW, WIDE])
+def test_what_one_listener_leaves_out_is_not_found_there_under_another_range(
+    narrow: ServedPort, wide: ServedPort, other: AddressRange
+) -> None:
+    first = a_served_service("a", narrow, ranges=(NARROW,))
+    second = a_served_service("b", wide, ranges=(other,), owner=ENTRY)
+    # Where the port of ``b`` is, that of ``a`` leads to nobody.
+    listener = (main_sniffed if wide.is_sniffed else main_internal)(first, second)
+    found = next(each for each in _by_address(listener) if "10.96.0.1/32" in _ranges(each))
+    assert _chain(_ports(found)["80"]) == "blackhole"
+    assert "blackhole" in {each["name"] for each in listener["filter_chains"]}
+
+
+@pytest.mark.refutes("WC-55")
+def test_services_at_their_own_addresses_have_nothing_at_the_other_listener() -> None:
+    services = (
+        a_served_service("a", HTTP, ranges=(NARROW,)),
+        a_served_service("b", UNKNOWN, address=b"\x0a\x60\0\x02"),
+    )
+    for listener in (main_internal(*services), main_sniffed(*services)):
+        assert len(_by_address(listener)) == 1
+        assert "blackhole" not in str(listener)
+
+
+@pytest.mark.proves("WC-55")
+def test_a_range_that_is_listened_to_makes_other_ranges_come_along() -> None:
+    elsewhere = AddressRange(b"\x0a\x61\0\0", 16)
+    known = a_served_service("a", HTTP, TCP, ranges=(elsewhere,))
+    listener = main_sniffed(known, a_served_service("b", UNKNOWN, ranges=(WIDE,)))
+    entry = next(each for each in _by_address(listener) if _ranges(each) == ["10.97.0.0/16"])
+    assert {port: _chain(to) for port, to in _ports(entry).items()} == {
+        "80": "inbound-vip|80|http|a.shop.svc.cluster.local"
+    }
+    names = [each["name"] for each in listener["filter_chains"]]
+    assert "inbound-vip|80|http|a.shop.svc.cluster.local" in names
+
+
+@pytest.mark.proves("WC-55")
+def test_a_workload_within_a_range_is_not_taken_for_its_service() -> None:
+    direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\x60\x01\x01",))
+    services = (a_served_service("b", HTTP, TCP, ranges=(WIDE,)),)
+    listener = main_internal(*services, direct=direct)
+    entry = next(each for each in _by_address(listener) if _ranges(each) == ["10.96.1.1/32"])
+    assert {port: _chain(to) for port, to in _ports(entry).items()} == {"9000": "direct-tcp"}
+    assert _chain(entry["on_match"]["matcher"]["on_no_match"]) == "blackhole"
 
 
 def test_workloads_are_found_by_address_unless_a_service_has_it() -> None:
     direct = DirectWorkloads(waypoint=WAYPOINT, addresses=(b"\x0a\0\0\x01", b"\x0a\x60\0\x01"))
-    entries = _by_address(main_internal(a_served_service(), direct=direct))
-    assert [_ranges(entry) for entry in entries] == [["10.96.0.1/32"], ["10.0.0.1/32"]]
-    assert _chain(entries[1]["on_match"]) == "sniffed"
+    (service,) = _by_address(main_internal(a_served_service(), direct=direct))
+    assert _ranges(service) == ["10.96.0.1/32"]
     # The service has no port that is sniffed, and its address all the same.
     (entry,) = _by_address(main_sniffed(a_served_service(), direct=direct))
     assert _ranges(entry) == ["10.0.0.1/32"]
@@ -163,7 +215,7 @@ def test_bytes_that_are_known_are_told_from_others_at_workloads_too() -> None:
     matcher = entries[1]["on_match"]["matcher"]
     by_port = matcher["matcher_tree"]["exact_match_map"]["map"]
     assert {port: _chain(target) for port, target in by_port.items()} == {"9000": "direct-tcp"}
-    assert _chain(matcher["on_no_match"]) == "sniffed"
+    assert "on_no_match" not in matcher
 
 
 def test_the_matcher_of_many_services_is_that_of_each() -> None:
@@ -172,6 +224,6 @@ def test_the_matcher_of_many_services_is_that_of_each() -> None:
         a_served_service(f"s{number}", *ports, address=bytes((10, 96, 1, number)))
         for number in range(20)
     ]
-    listener = main_internal(*services)
-    assert len(_by_authority(listener)) == 60
-    assert [len(_ports(entry)) for entry in _by_address(listener)] == [3] * 20
+    for listener, count in ((main_internal(*services), 2), (main_sniffed(*services), 1)):
+        assert len(_by_authority(listener)) == 20 * count
+        assert [len(_ports(entry)) for entry in _by_address(listener)] == [count] * 20

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from controlplane.encode.connection_gate import CLOSED, OPEN
-from controlplane.encode.dispatch import Gates
 from controlplane.encode.document import envoy_json
 from controlplane.encode.errors import EncodeError
 from controlplane.encode.filter_chain import encode_direct_chains, encode_service_chains
@@ -15,7 +14,9 @@ from controlplane.encode.listener import (
     encode_main_internal,
     encode_main_sniffed,
 )
+from controlplane.encode.listening import Gates
 from controlplane.encode.resource import Resource
+from controlplane.encode.tunnel_routes import encode_tunnel_routes
 from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
 from tests.support.waypoint_traffic import (
     HTTP,
@@ -160,21 +161,28 @@ def test_connect_leads_inside() -> None:
     manager = _manager()
     assert manager["http2_protocol_options"]["allow_connect"] is True
     assert manager["upgrade_configs"] == [{"upgrade_type": "CONNECT"}]
-    (host,) = manager["route_config"]["virtual_hosts"]
+    assert manager["rds"]["route_config_name"] == "connect_terminate"
+    (host,) = _tunnel_hosts()
     (route,) = host["routes"]
     assert route["match"] == {"connect_matcher": {}}
     assert route["route"]["cluster"] == "main_internal"
+    assert route["route"]["upgrade_configs"] == [{"upgrade_type": "CONNECT", "connect_config": {}}]
 
 
 @pytest.mark.refutes("WC-18")
 def test_nothing_else_than_connect_has_a_route() -> None:
     routes = [
         route
-        for host in _manager()["route_config"]["virtual_hosts"]
+        for host in _tunnel_hosts(a_served_service("web", SNIFFED))
         for route in host["routes"]
         if "connect_matcher" not in route["match"]
     ]
     assert routes == []
+
+
+def _tunnel_hosts(*services: ServedService) -> list[dict[str, Any]]:
+    hosts: list[dict[str, Any]] = envoy_json(encode_tunnel_routes(services, None))["virtual_hosts"]
+    return hosts
 
 
 @pytest.mark.proves("WC-8")
@@ -231,24 +239,20 @@ def test_only_ports_that_say_nothing_are_waited_for() -> None:
     assert _names(sniffed) == [f"inbound-vip|7000|http|{WEB}", f"inbound-vip|7000|tcp|{WEB}"]
     known = main_internal(service)
     assert [each["name"] for each in known["listener_filters"]] == [ORIGINAL]
-    assert _names(known) == [
-        f"inbound-vip|80|http|{WEB}",
-        f"inbound-vip|9000|tcp|{WEB}",
-        "sniffed",
-    ]
+    assert _names(known) == [f"inbound-vip|80|http|{WEB}", f"inbound-vip|9000|tcp|{WEB}"]
 
 
 @pytest.mark.refutes("WC-28")
 def test_known_ports_alone_are_led_to_nobody_who_waits() -> None:
     listener = main_internal(a_served_service("web", TCP))
     assert len(listener["listener_filters"]) == 1
-    assert "sniffed" not in str(listener)
+    assert main_sniffed(a_served_service("web", TCP))["filter_chains"][0]["name"] == "blackhole"
 
 
 @pytest.mark.proves("WC-29")
 def test_workloads_reached_by_address_are_not_waited_for_where_bytes_are_known() -> None:
     listener = main_internal(a_served_service("web", TCP), direct=DIRECT)
-    assert _names(listener) == [f"inbound-vip|9000|tcp|{WEB}", "direct-tcp", "sniffed"]
+    assert _names(listener) == [f"inbound-vip|9000|tcp|{WEB}", "direct-tcp"]
 
 
 @pytest.mark.refutes("WC-29")
@@ -256,24 +260,7 @@ def test_workloads_reached_by_address_are_waited_for_on_other_ports() -> None:
     for services in ((), (a_served_service("web", SNIFFED._replace(number=9000), TCP),)):
         names = _names(main_internal(*services, direct=DIRECT))
         assert "direct-tcp" not in names
-        assert names[-1] == "sniffed"
     assert _names(main_sniffed(direct=DIRECT)) == ["direct-http", "direct-tcp"]
-
-
-@pytest.mark.proves("WC-53")
-def test_what_is_known_of_a_client_goes_along_to_where_it_is_listened_to() -> None:
-    (chain,) = main_internal(direct=DIRECT)["filter_chains"]
-    carrying, proxy = (each["typed_config"] for each in chain["filters"])
-    states = {each["object_key"]: each for each in carrying["on_new_connection"]}
-    assert list(states) == list(_states())
-    for key, state in states.items():
-        assert state.get("factory_key") == _states()[key].get("factory_key")
-        assert state["shared_with_upstream"] == "ONCE"
-        source = state["format_string"]["text_format_source"]["inline_string"]
-        again = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
-        assert source == (again if key == "io.istio.source_ip" else f"%FILTER_STATE({key}:PLAIN)%")
-    assert (proxy["cluster"], proxy["idle_timeout"]) == ("main_sniffed", "0s")
-    assert "access_log" not in proxy
 
 
 @pytest.mark.proves("WC-54")
@@ -295,7 +282,7 @@ def test_a_listener_is_the_same_but_for_its_chains_whatever_is_served() -> None:
 @pytest.mark.refutes("WC-54")
 def test_chains_and_what_leads_to_them_do_change() -> None:
     for build in (main_internal, main_sniffed):
-        before, after = build(), build(a_served_service("web", SNIFFED))
+        before, after = build(), build(a_served_service("web", HTTP, SNIFFED))
         assert before["filter_chains"] != after["filter_chains"]
         assert before["filter_chain_matcher"] != after["filter_chain_matcher"]
 

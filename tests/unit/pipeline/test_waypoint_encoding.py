@@ -58,7 +58,7 @@ def test_a_waypoint_with_one_service() -> None:
     assert waypoints.names(LISTENER_TYPE) == FIXED_LISTENERS
     assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS | {WEB_HTTP}
     assert waypoints.names(ENDPOINT_TYPE) == {WEB_HTTP}
-    assert waypoints.names(ROUTE_TYPE) == {WEB_HTTP}
+    assert waypoints.names(ROUTE_TYPE) == {"connect_terminate", WEB_HTTP}
 
 
 @pytest.mark.refutes("WC-10")
@@ -73,7 +73,7 @@ def test_bytes_have_no_routes_and_names_no_endpoints_of_their_own() -> None:
     web = f"inbound-vip|9000|tcp|{WEB}"
     assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS | {api, web}
     assert waypoints.names(ENDPOINT_TYPE) == {web}
-    assert waypoints.names(ROUTE_TYPE) == {api}
+    assert waypoints.names(ROUTE_TYPE) == {"connect_terminate", api}
 
 
 def test_workloads_reached_by_address_have_a_cluster_and_routes() -> None:
@@ -81,11 +81,11 @@ def test_workloads_reached_by_address_have_a_cluster_and_routes() -> None:
     waypoints = _waypoints(the_waypoint(**everything), a_web_pod(labels=USE))
     assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS | {"encap", "main_sniffed"}
     assert waypoints.names(LISTENER_TYPE) == FIXED_LISTENERS | {"main_sniffed"}
-    assert waypoints.names(ROUTE_TYPE) == {"direct-http"}
+    assert waypoints.names(ROUTE_TYPE) == {"connect_terminate", "direct-http"}
     waypoints.apply(removed=[a_web_pod()])
     assert waypoints.names(CLUSTER_TYPE) == FIXED_CLUSTERS
     assert waypoints.names(LISTENER_TYPE) == FIXED_LISTENERS
-    assert waypoints.names(ROUTE_TYPE) == set()
+    assert waypoints.names(ROUTE_TYPE) == {"connect_terminate"}
 
 
 @pytest.mark.proves("WC-13")
@@ -126,14 +126,34 @@ def test_the_second_listener_is_there_while_something_has_to_be_sniffed() -> Non
     other = a_web("other", ips=["10.96.0.2"], ports=[a_service_port(7000, name="")])
     names = {f"inbound-vip|7000|{layer}|other.shop.svc.cluster.local" for layer in ("http", "tcp")}
     changed = waypoints.apply(other)
-    assert changed["shop/waypoint LDS"] == {"main_internal", "main_sniffed"}
+    assert changed["shop/waypoint LDS"] == {"main_sniffed"}
     assert changed["shop/waypoint CDS"] == names | {"main_sniffed"}
+    assert "connect_terminate" in changed["shop/waypoint RDS"]
     third = a_web("third", ips=["10.96.0.3"], ports=[a_service_port(7000, name="")])
-    assert waypoints.apply(third)["shop/waypoint LDS"] == {"main_internal", "main_sniffed"}
+    assert waypoints.apply(third)["shop/waypoint LDS"] == {"main_sniffed"}
     waypoints.apply(removed=[third])
     gone = waypoints.apply(removed=[other])
-    assert gone["shop/waypoint LDS"] == {"main_internal", "-main_sniffed"}
+    assert gone["shop/waypoint LDS"] == {"-main_sniffed"}
+    assert "connect_terminate" in gone["shop/waypoint RDS"]
     assert gone["shop/waypoint CDS"] == {f"-{name}" for name in names} | {"-main_sniffed"}
+
+
+@pytest.mark.refutes("WC-53")
+def test_a_service_whose_ports_say_what_is_spoken_does_not_concern_tunnels() -> None:
+    waypoints = _waypoints(the_waypoint(), a_web(), a_web_pod())
+    changed = waypoints.apply(a_web("other", ips=["10.96.0.2"]))
+    assert changed["shop/waypoint LDS"] == {"main_internal"}
+    assert "connect_terminate" not in changed["shop/waypoint RDS"]
+
+
+def test_a_workload_reached_by_address_is_routes_of_tunnels_and_a_listener() -> None:
+    everything = {"istio.io/waypoint-for": "all"}
+    waypoints = _waypoints(the_waypoint(**everything), a_web(), a_web_pod(labels=USE))
+    second = a_web_pod("alone", "10.0.0.2", labels=USE)
+    assert waypoints.apply(second) == {
+        "shop/waypoint LDS": {"main_sniffed"},
+        "shop/waypoint RDS": {"connect_terminate"},
+    }
 
 
 def test_a_policy_of_a_sniffed_port_is_an_edit_of_the_second_listener_alone() -> None:
@@ -235,7 +255,7 @@ def test_the_order_in_which_objects_come_does_not_matter(seed: int) -> None:
     for manifest in reversed(manifests):
         other.apply(manifest)
     assert other.bodies() == once.bodies()
-    assert len(once.bodies()) == 4 + 4 + 8 * 3 + 1
+    assert len(once.bodies()) == 4 + 4 + 8 * 3 + 2
 
 
 def test_every_type_has_a_table_of_its_own() -> None:

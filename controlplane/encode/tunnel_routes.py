@@ -1,0 +1,105 @@
+"""Routes of tunnels: what a waypoint serves comes in, which listener a CONNECT is led to goes out.
+
+By its authority alone: all that has to be listened to is named, everything else is for
+``main_internal``. docs/protocol/waypoint-config.md WC-53, WC-55.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+
+from controlplane.encode.envelope import ROUTE_TYPE, resource
+from controlplane.encode.errors import EncodeError
+from controlplane.encode.listening import (
+    bytes_alone,
+    is_single,
+    listened_ranges,
+    services_first,
+    shared_ranges,
+    workload_addresses,
+)
+from controlplane.encode.resource import Resource
+from controlplane.encode.typed import encoded
+from controlplane.encode.waypoint_names import CONNECT_TERMINATE, MAIN_INTERNAL, MAIN_SNIFFED
+from controlplane.model.network import text_from_address
+from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
+
+_IPV4_BYTES = 4
+
+
+def encode_tunnel_routes(
+    services: Sequence[ServedService], direct: DirectWorkloads | None
+) -> Resource:
+    """Return the routes of ``connect_terminate``; ``services`` are in a stable order.
+
+    Raises EncodeError for values an Envoy would reject.
+    """
+    listened, known = _domains(services, direct)
+    hosts = [_host(MAIN_SNIFFED, listened)] if listened else []
+    hosts.append(_host(MAIN_INTERNAL, ["*", *(known if listened else ())]))
+    try:
+        message = route_pb2.RouteConfiguration(name=CONNECT_TERMINATE, virtual_hosts=hosts)
+        return resource(CONNECT_TERMINATE, encoded(message), ROUTE_TYPE)
+    except (ValueError, TypeError) as error:
+        raise EncodeError(CONNECT_TERMINATE, str(error)) from error
+
+
+def _domains(
+    services: Sequence[ServedService], direct: DirectWorkloads | None
+) -> tuple[list[str], list[str]]:
+    """Return the domains of what is listened to, and of what would be but for being named.
+
+    An Envoy takes an exact domain first, then one that ends so, then one that begins so.
+    """
+    wide = listened_ranges(services)
+    workloads = workload_addresses(services, direct)
+    # Whoever comes first has the name; an Envoy does not tell upper case from lower.
+    found: dict[str, bool] = {}
+    for domain, is_sniffed in _exact(services, wide):
+        found.setdefault(domain.lower(), is_sniffed)
+    listened = [domain for domain, is_sniffed in found.items() if is_sniffed]
+    known = [domain for domain, is_sniffed in found.items() if not is_sniffed]
+    listened += [f"*:{number}" for number in sorted(wide)]
+    listened += [f"{_host_of(address)}:*" for address in workloads]
+    if workloads:
+        known += [f"*:{number}" for number in bytes_alone(services)]
+    return sorted(listened), sorted(known)
+
+
+def _exact(services: Sequence[ServedService], wide: frozenset[int]) -> Iterator[tuple[str, bool]]:
+    """Yield authorities of services, and whether their clients are listened to.
+
+    Those that go where everything goes are left out, unless somebody else might have them.
+    """
+    shared = shared_ranges(services)
+    for service in services:
+        if not service.hostname.startswith("*"):
+            yield from _authorities(service, (service.hostname,), wide, is_shared=False)
+    for service in services_first(services):
+        hosts = [_host_of(each.address) for each in service.ranges if is_single(each)]
+        yield from _authorities(
+            service, hosts, wide, is_shared=not shared.isdisjoint(service.ranges)
+        )
+
+
+def _authorities(
+    service: ServedService, hosts: Iterable[str], wide: frozenset[int], *, is_shared: bool
+) -> Iterator[tuple[str, bool]]:
+    for port in service.ports:
+        if port.is_sniffed or is_shared or port.number in wide:
+            for host in hosts:
+                yield f"{host}:{port.number}", port.is_sniffed
+
+
+def _host_of(address: bytes) -> str:
+    text = text_from_address(address)
+    return text if len(address) == _IPV4_BYTES else f"[{text}]"
+
+
+def _host(cluster: str, domains: Iterable[str]) -> Any:
+    connect = {"upgrade_type": "CONNECT", "connect_config": {}}
+    route = route_components_pb2.Route(
+        match={"connect_matcher": {}}, route={"cluster": cluster, "upgrade_configs": [connect]}
+    )
+    return route_components_pb2.VirtualHost(name=cluster, domains=domains, routes=[route])
