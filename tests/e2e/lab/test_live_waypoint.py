@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.lab.errors import LabError
 from controlplane.lab.hbone_stream import HboneStream
 from controlplane.lab.mesh import Lab
 from tests.support.lab_mesh import (
@@ -167,18 +168,21 @@ async def test_a_session_survives_what_makes_others_be_listened_to(tmp_path: Pat
             direct = an_application(f"alone-{number}")
             labels = direct[-1]["spec"]["template"]["metadata"]["labels"]
             labels["istio.io/use-waypoint"] = "waypoint"
-            write(folder, "direct.yaml", *direct)
-            await mesh.settled()
+            # The Service is who says on what ports an application listens.
+            write(folder, "direct.yaml", *direct, a_service(f"alone-{number}"))
+            await _until_reached_by_address(mesh, f"alone-{number}")
             assert [await kept.get(), await other.get()] == [200, 200]
             write(folder, "direct.yaml")
-            await mesh.settled()
+            await mesh.until(lambda name=f"alone-{number}": not _is_there(mesh, name), "it goes")
             assert [await kept.get(), await other.get()] == [200, 200]
+            # The last port that somebody is listened to on.
             write(folder, "other.yaml")
             await _until_status(mesh, "http://other/", 0)
             assert await kept.get() == 200
-        assert set((await envoy.stats("listener_manager.listener_in_place_updated")).values()) != {
-            0
-        }
+        stats = await envoy.stats("listener_manager.listener_")
+        found = {name.rpartition("_")[2]: count for name, count in stats.items()}
+        assert found["updated"] == found["modified"] > 0, "every change was made in place"
+        assert found["removed"] == 3, "the second listener goes when there is nobody to listen to"
 
 
 @pytest.mark.timeout(180)
@@ -313,11 +317,31 @@ def _backend(name: str, weight: int = 1) -> dict[str, Any]:
     return {"name": name, "port": 80, "weight": weight}
 
 
+def _is_there(mesh: Lab, name: str) -> bool:
+    try:
+        return bool(mesh.workload(name).addresses)
+    except LabError:
+        return False
+
+
+async def _until_reached_by_address(mesh: Lab, name: str) -> None:
+    """Wait until a pod is reached by its own address, through the waypoint."""
+    await mesh.until(lambda: _is_there(mesh, name), f"{name} comes")
+    url = f"http://{mesh.workload(name).addresses[0]}:8080/"
+
+    async def request() -> str:
+        answer = await mesh.request("sleep", url)
+        outbound = [each for each in answer.records if each.direction == "outbound"]
+        return f"{answer.status} {outbound[0].destination_identity}" if outbound else ""
+
+    await _until(request, "200 spiffe://cluster.local/ns/shop/sa/waypoint")
+
+
 async def _rejections(mesh: Lab) -> dict[str, int]:
     return await mesh.waypoint(WAYPOINT).envoy.stats("update_rejected")
 
 
-async def _until(request: Callable[[], Any], status: int) -> None:
+async def _until(request: Callable[[], Any], status: int | str) -> None:
     for _ in range(250):
         if await request() == status:
             return
