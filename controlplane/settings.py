@@ -313,6 +313,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Time a waypoint serves after it was asked to end; 0 before Kubernetes 1.30.",
     )
+    waypoint_binding_wait: float = Field(
+        default=1.0,
+        ge=0,
+        description="Seconds that node proxies' addresses wait at most for waypoints to be ready.",
+    )
     webhook_address: str | None = Field(
         default=None,
         description="host:port the webhook is looked at by; our Service at 443 when unset.",

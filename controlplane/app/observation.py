@@ -22,6 +22,7 @@ from controlplane.insight.resource_objects import object_of
 from controlplane.mesh.problems import ProblemKey
 from controlplane.metrics import MeshMetrics, Metrics, ServingMetrics
 from controlplane.metrics.kinds import OTHER, Bounded
+from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
 from controlplane.pipeline.intake import FoundProblems
 from controlplane.snapshots.catalog import Catalog
@@ -143,6 +144,16 @@ class StreamObservation:
             resources=list(names[:_NAMES_LOGGED]),
             message=message[:_MESSAGE_LOGGED],
         )
+
+    def held(self, seconds: float, late: tuple[Name, ...]) -> None:
+        """Measure how long addresses waited for waypoints, and log those that were not ready."""
+        self._metrics.addresses_held.observe(seconds)
+        if late:
+            log.warning(
+                "waypoint.late",
+                waypoints=[str(name) for name in late[:_NAMES_LOGGED]],
+                seconds=round(seconds, 3),
+            )
 
     def _of(self, type_url: str) -> "_TypeObservation":
         short = short_type(type_url)

@@ -72,6 +72,7 @@ def xds_settings(settings: Settings) -> XdsSettings:
         replica=settings.replica_id,
         scopes_policies_to_nodes=settings.authorization_scope == "node",
         acknowledgement_timeout=settings.acknowledgement_timeout,
+        binding_wait=settings.waypoint_binding_wait,
         connection_age=settings.max_connection_age,
         new_streams_per_second=settings.max_new_streams_per_second,
     )

@@ -219,6 +219,7 @@ class Process:
             ready=self._readiness.why_incomplete,
             access=certificates.access,
             secrets=certificates,
+            waypoint_pods=mesh.residents.pods_of,
             observer=StreamObservation(self.metrics.serving, mesh.commits.elapsed),
         )
         stack.push_async_callback(server.stop, 0)

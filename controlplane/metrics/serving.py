@@ -78,6 +78,12 @@ class ServingMetrics:
             buckets=CONVERGENCE_SECONDS,
             registry=registry,
         )
+        self.addresses_held = Histogram(
+            "istiod_lite_addresses_held_seconds",
+            "How long addresses of a commit waited for waypoints to take in its listeners.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.resources = Gauge(
             "istiod_lite_resources", "Resources served.", ["type"], registry=registry
         )

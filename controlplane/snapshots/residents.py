@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from controlplane.clock import Clock
 from controlplane.model.names import Name
-from controlplane.model.resident import NodeAccount, Resident
+from controlplane.model.resident import LIVE_PHASES, NodeAccount, Resident
 
 ResidentKey = Name | NodeAccount
 """One pod, or every pod of an account on a node."""
@@ -24,6 +24,7 @@ class Residents:
         self._pods: dict[Name, Resident] = {}
         # Ordered, so that equal histories answer equally.
         self._places: dict[NodeAccount, dict[Name, Resident]] = {}
+        self._of_gateways: dict[Name, int] = {}
         self._staged: dict[Name, Resident | None] = {}
         self._waiting: dict[ResidentKey, set[asyncio.Future[None]]] = {}
         self._gone: list[Callable[[str], None]] = []
@@ -39,6 +40,10 @@ class Residents:
     def at(self, place: NodeAccount) -> tuple[Resident, ...]:
         """Return every pod of an account on a node."""
         return tuple(self._places.get(place, {}).values())
+
+    def pods_of(self, gateway: Name) -> int:
+        """Return how many pods of a Gateway have not ended. Cost: O(1)."""
+        return self._of_gateways.get(gateway, 0)
 
     def stage(self, changes: Iterable[tuple[Name, Resident | None]]) -> None:
         """Note that each name now stands for a resident, or for nothing (None)."""
@@ -62,6 +67,7 @@ class Residents:
             if new is not None:
                 self._pods[name] = new
                 self._places.setdefault(new.place, {})[name] = new
+                self._count(new, 1)
                 woken |= {name, new.place}
         self.is_loaded = self.is_loaded or loaded
         for key in woken & self._waiting.keys():
@@ -97,7 +103,18 @@ class Residents:
 
     def _remove(self, resident: Resident) -> None:
         del self._pods[resident.key]
+        self._count(resident, -1)
         pods = self._places[resident.place]
         del pods[resident.key]
         if not pods:
             del self._places[resident.place]
+
+    def _count(self, resident: Resident, more: int) -> None:
+        if not resident.gateway or resident.phase not in LIVE_PHASES:
+            return
+        gateway = Name(resident.namespace, resident.gateway)
+        count = self._of_gateways.get(gateway, 0) + more
+        if count:
+            self._of_gateways[gateway] = count
+        else:
+            self._of_gateways.pop(gateway, None)

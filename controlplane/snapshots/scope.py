@@ -34,6 +34,7 @@ __all__ = [
     "is_node_scope",
     "node_authorizations",
     "waypoint_endpoints",
+    "waypoint_of_listeners",
     "waypoint_resources",
 ]
 
@@ -75,6 +76,14 @@ def waypoint_endpoints(waypoint: Name, node: str) -> TableKey:
     A name is either in the table of all its pods or in those of nodes, never in both.
     """
     return TableKey(ENDPOINT_TYPE, f"{_WAYPOINT}{waypoint}/{node}")
+
+
+def waypoint_of_listeners(key: TableKey) -> Name | None:
+    """Return the waypoint whose listeners are in the table of ``key``, None for other tables."""
+    if key.type_url != LISTENER_TYPE or not key.scope.startswith(_WAYPOINT):
+        return None
+    namespace, _, name = key.scope.removeprefix(_WAYPOINT).partition("/")
+    return Name(namespace, name)
 
 
 def is_node_scope(key: TableKey) -> bool:

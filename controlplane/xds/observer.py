@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from controlplane.model.names import Name
 from controlplane.xds.node import Node
 from controlplane.xds.response import Response
 
@@ -37,6 +38,10 @@ class Observer(Protocol):
         """Hear that a client refused resources of a response."""
         ...
 
+    def held(self, seconds: float, late: tuple[Name, ...]) -> None:
+        """Hear that addresses waited for waypoints, and which of these were not ready in time."""
+        ...
+
 
 class SilentObserver:
     """Hears nothing."""
@@ -60,4 +65,7 @@ class SilentObserver:
         """Ignore it."""
 
     def rejected(self, client: int, type_url: str, names: tuple[str, ...], message: str) -> None:
+        """Ignore it."""
+
+    def held(self, seconds: float, late: tuple[Name, ...]) -> None:
         """Ignore it."""

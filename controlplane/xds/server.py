@@ -18,8 +18,10 @@ import structlog
 
 from controlplane.authentication.caller import Caller
 from controlplane.clock import Clock
+from controlplane.model.names import Name
 from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
+from controlplane.xds.address_hold import AddressHold
 from controlplane.xds.debug import DebugAnswers, DebugStream
 from controlplane.xds.door import Door
 from controlplane.xds.errors import (
@@ -67,7 +69,7 @@ class XdsServer:
     ``ready`` returns why nothing can be served yet, in words, or None. Without
     ``access`` nobody is authenticated, and only loopback addresses are listened on; with it,
     callers of encrypted ports are. ``secrets`` makes the keys of waypoints; without it they get
-    none.
+    none. ``waypoint_pods`` tells how many pods a waypoint has.
     """
 
     def __init__(  # noqa: PLR0913 - what a server is made of, each replaceable
@@ -79,6 +81,7 @@ class XdsServer:
         ready: Callable[[], str | None] = lambda: None,
         access: Access | None = None,
         secrets: SecretIssuer | None = None,
+        waypoint_pods: Callable[[Name], int] = lambda _: 0,
         observer: Observer | None = None,
     ) -> None:
         self.fleet = Fleet(clock, replica=settings.replica)
@@ -92,6 +95,14 @@ class XdsServer:
         self._observer: Observer = observer or SilentObserver()
         self._door = Door(
             rate=settings.new_streams_per_second, burst=settings.new_streams_at_once, clock=clock
+        )
+        self._hold = AddressHold(
+            catalog,
+            settings,
+            clock,
+            pods=waypoint_pods,
+            on_open=self._wake_all,
+            on_held=self._observer.held,
         )
         self._first_syncs = asyncio.Semaphore(settings.first_syncs_at_once)
         self._large_requests = asyncio.Lock()
@@ -162,6 +173,7 @@ class XdsServer:
             ),
             authorize=self._authorization(caller),
             observer=self._observer,
+            hold=self._hold,
         )
         stream = Stream(
             transport,
@@ -183,6 +195,7 @@ class XdsServer:
         finally:
             del self._streams[stream]
             self.fleet.remove(session)
+            session.close()
             if session.node is not None:
                 self._observer.disconnected(session.number, ending)
         return ending
@@ -250,7 +263,12 @@ class XdsServer:
             clock=self._clock,
         )
 
-    def _committed(self, _: int) -> None:
+    def _wake_all(self) -> None:
+        for stream in self._streams:
+            stream.wake()
+
+    def _committed(self, commit: int) -> None:
+        self._hold.committed(commit, self._catalog.changed)
         changed = frozenset(self._catalog.changed)
         for stream in self._streams:
             if stream.session.is_concerned(changed):
@@ -260,6 +278,7 @@ class XdsServer:
         """Look over the streams for what only time brings about."""
         while True:
             await self._clock.sleep(self._settings.tick)
+            self._hold.look()
             now = self._clock.monotonic()
             if self._last_opened is not None and now - self._last_opened > _FIRST_SYNCS_LAST:
                 self._last_opened = None

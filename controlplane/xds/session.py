@@ -14,6 +14,7 @@ from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE, TableKey
 from controlplane.snapshots.table import FRESH
+from controlplane.xds.address_hold import AddressHold
 from controlplane.xds.errors import ForbiddenError, MalformedRequestError
 from controlplane.xds.node import Node, read_node
 from controlplane.xds.observer import Observer, SilentObserver
@@ -53,11 +54,13 @@ class Session:
     pod of a waypoint the client is, None for every other client. A waypoint's pod is asked about
     again and again: its stream ends when it is one no more, or is elsewhere.
 
+    ``hold`` tells when addresses may be sent, and hears how far a waypoint is.
+
     Call ``receive`` for every request, ``responses`` after it and after every commit, and look at
-    ``ending`` from time to time.
+    ``ending`` from time to time; ``close`` when the stream has ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a stream is made of, most of it replaceable
         self,
         catalog: Catalog,
         settings: XdsSettings,
@@ -66,6 +69,7 @@ class Session:
         origin: Origin | None = None,
         authorize: Callable[[Node], WaypointPod | None] = lambda _: None,
         observer: Observer | None = None,
+        hold: AddressHold | None = None,
     ) -> None:
         self.origin = origin or Origin()
         self.number = self.origin.number
@@ -77,6 +81,7 @@ class Session:
         self._settings = settings
         self._clock = clock
         self._observer: Observer = observer or SilentObserver()
+        self._hold = hold or AddressHold(catalog, settings, clock)
         self._nonces = Nonces()
         self._opened = clock.monotonic()
         self._waypoint: WaypointTypes | None = None
@@ -107,6 +112,7 @@ class Session:
                     nonces=self._nonces,
                 ),
             )
+            self._hold.joined(self._waypoint)
         self.node = node
         self._observer.connected(self.number, node)
         return node
@@ -117,6 +123,11 @@ class Session:
         Raises:
             MalformedRequestError: it breaks the protocol; the stream cannot go on.
         """
+        self._take_in(request)
+        if self._waypoint is not None:
+            self._hold.progressed(self._waypoint)
+
+    def _take_in(self, request: Any) -> None:
         node = self.node or self.introduce(request)
         type_url = request.type_url
         if not type_url:
@@ -161,6 +172,14 @@ class Session:
                     yield response
         for subscription in self.subscriptions.values():
             subscription.note_held()
+        if self._waypoint is not None:
+            # Some types may just have moved on without a word.
+            self._hold.progressed(self._waypoint)
+
+    def close(self) -> None:
+        """Note that the stream has ended: nobody waits for it any more."""
+        if self._waypoint is not None:
+            self._hold.left(self._waypoint)
 
     def owes_first_sync(self) -> bool:
         """Return whether the next response may be large because it is somebody's first."""
@@ -212,7 +231,7 @@ class Session:
         for type_url in _ADDRESS_TYPES:
             subscription = self.subscriptions.get(type_url)
             if subscription is not None and not subscription.is_settled(commit):
-                subscription.may_start = self._may_send_addresses()
+                subscription.may_start = self._hold.is_open and self._may_send_addresses()
                 yield subscription
         if policies is not None and not policies.is_settled(commit):
             # Addresses may just have moved on without a word; removals follow them.

@@ -11,6 +11,8 @@ class XdsSettings:
     ``authorization_wait``: how long a node proxy's first addresses wait for it to ask for policies.
     ``acknowledgement_timeout``: a client that leaves a response unacknowledged longer is closed.
     ``warming_wait``: how long listeners and routes of a waypoint wait for its clusters to be warm.
+    ``binding_wait``: how long addresses wait for waypoints to take in listeners of their commit,
+    ``elsewhere_wait`` for those of its pods that other replicas serve.
     ``connection_age``: a stream ends and is asked to come back after this, plus up to a third.
     ``new_streams_per_second`` and ``new_streams_at_once``: the bucket new streams pass.
     ``first_syncs_at_once``: large first responses built and sent at the same time.
@@ -23,6 +25,8 @@ class XdsSettings:
     authorization_wait: float = 1.0
     acknowledgement_timeout: float = 60.0
     warming_wait: float = 5.0
+    binding_wait: float = 1.0
+    elsewhere_wait: float = 0.3
     connection_age: float = 1800.0
     new_streams_per_second: float = 100.0
     new_streams_at_once: int = 200

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from controlplane.clock import Clock
 from controlplane.encode.envelope import SECRET_TYPE
 from controlplane.encode.no_routes import encode_no_routes
+from controlplane.model.names import Name
 from controlplane.model.waypoint import WaypointPod
 from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import (
@@ -19,6 +20,7 @@ from controlplane.snapshots.scope import (
     ROUTE_TYPE,
     TableKey,
 )
+from controlplane.xds.address_hold import Expected
 from controlplane.xds.secret_subscription import SecretSubscription
 from controlplane.xds.settings import XdsSettings
 from controlplane.xds.subscription import Nonces, Subscription, UnservedSubscription
@@ -69,6 +71,22 @@ class WaypointTypes:
         """Return the subscription to secrets, None before there is one."""
         found = self._configured.get(SECRET_TYPE)
         return found if isinstance(found, SecretSubscription) else None
+
+    @property
+    def waypoint(self) -> Name:
+        """Return whose pod is served."""
+        return self.pod.waypoint
+
+    def works_with(self, expected: Expected) -> bool:
+        """Return whether the client has accepted listeners and routes, those named included."""
+        listeners = self._configured.get(LISTENER_TYPE)
+        if listeners is None or listeners.accepted < expected.listeners:
+            return False
+        routes = self._configured.get(ROUTE_TYPE)
+        if routes is None:
+            return not expected.names
+        has_all = all(routes.holds(name) for name in expected.names)
+        return has_all and routes.accepted >= expected.routes
 
     def subscribe(self, type_url: str) -> Subscription:
         """Return a new subscription to one type; types of other clients are not served."""
