@@ -56,7 +56,8 @@ class SecretSubscription(WaypointSubscription):
     def reject(self, nonce: str, message: str) -> None:
         """Note what was refused; a key is gone and cannot be sent again to find out which it was.
 
-        It stays on show as refused until the next one was accepted.
+        It stays on show as refused until the next one was accepted. One that was refused together
+        with others may not be what was wrong: the next is made at once, and goes out by itself.
         """
         super().reject(nonce, message)
         for part in tuple(self._suspects):
@@ -65,6 +66,7 @@ class SecretSubscription(WaypointSubscription):
                 self._refused.add(IDENTITY_SECRET)
                 if rest := tuple(name for name in part if name != IDENTITY_SECRET):
                     self._suspects.append(rest)
+                self._wanted.add(IDENTITY_SECRET)
 
     def _resource(self, name: str) -> Resource | None:
         return self._offered.get(name) if name in _OWN else super()._resource(name)

@@ -125,32 +125,55 @@ def keys(secrets: list[Any]) -> list[bytes]:
     ]
 
 
+def refuse(rig: Rig, message: str = "no such curve") -> list[str]:
+    """Refuse every response that goes out now; return the names that were in them."""
+    names: list[str] = []
+    for response in map(parsed, taken(rig.session)):
+        names += [each.name for each in response.resources]
+        rig.session.receive(a_request(SECRET_TYPE, nonce=response.nonce, error=message))
+    return names
+
+
 @pytest.mark.proves("WS-26")
 async def test_a_key_that_is_refused_is_shown_and_not_sent_again() -> None:
     async with a_rig() as rig:
-        rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=BOTH)))
+        rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=["default"])))
         rig.keeper.asked()
         await let_run()
-        responses = taken(rig.session)
-        for response in responses:
-            nonce = parsed(response).nonce
-            rig.session.receive(a_request(SECRET_TYPE, nonce=nonce, error="no such curve"))
+        assert refuse(rig) == ["default"]
         assert keys(await rig.after(3)) == []
         refused = rig.session.subscriptions[SECRET_TYPE]
         assert (refused.last_error, refused.rejected) == ("no such curve", ("default",))
 
 
-@pytest.mark.refutes("WS-26")
-async def test_the_key_that_comes_in_its_time_ends_the_refusal() -> None:
+@pytest.mark.proves("WS-26")
+async def test_a_key_that_is_refused_with_roots_is_replaced_at_once() -> None:
     async with a_rig() as rig:
         rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=BOTH)))
         rig.keeper.asked()
         await let_run()
-        for response in taken(rig.session):
-            nonce = parsed(response).nonce
-            rig.session.receive(a_request(SECRET_TYPE, nonce=nonce, error="no such curve"))
-        assert keys(await rig.after(1)) == []
-        assert keys(await rig.after(LIFE / 2 + 2)) == [b"key 2"]
+        assert refuse(rig, "bad roots") == ["ROOTCA", "default"]
+        # The roots come by themselves, and are what is wrong; the new key does not go with them.
+        assert refuse(rig, "bad roots") == ["ROOTCA"]
+        assert keys(await rig.after(2)) == [b"key 2"]
+        refused = rig.session.subscriptions[SECRET_TYPE]
+        assert refused.rejected == ("ROOTCA",)
+        assert keys(await rig.after(10)) == []
+
+
+@pytest.mark.refutes("WS-26")
+async def test_a_key_that_is_refused_by_itself_too_waits_for_its_time() -> None:
+    async with a_rig() as rig:
+        rig.session.receive(from_waypoint(a_request(SECRET_TYPE, subscribe=BOTH)))
+        rig.keeper.asked()
+        await let_run()
+        assert refuse(rig) == ["ROOTCA", "default"]
+        assert [each.name for each in rig.sent()] == ["ROOTCA"]
+        await rig.clock.advance(1.0)
+        assert refuse(rig) == ["default"]
+        assert keys(await rig.after(10)) == []
+        assert len(rig.issuer.callers) == 2
+        assert keys(await rig.after(LIFE / 2)) == [b"key 3"]
         assert rig.session.subscriptions[SECRET_TYPE].last_error == ""
 
 
