@@ -32,7 +32,7 @@ from tests.support.policed_waypoint import PolicedWaypoint
 BOB = an_identity("bob", "client")
 AUTHORITY = f"{VIP}:80"
 ROUNDS = 150
-REQUEST = b"GET /of-alice HTTP/1.1\r\nhost: backend\r\n\r\n"
+REQUEST = b"GET /of-alice HTTP/1.1\r\nhost: backend\r\nconnection: close\r\n\r\n"
 
 
 async def status_for(client: HboneClient, authority: str = AUTHORITY) -> int:
