@@ -12,6 +12,7 @@ from controlplane.dataflow import Collection, Fetch, Graph, Index
 from controlplane.mesh.networks import Networks
 from controlplane.mesh.route_backends import RouteBackends
 from controlplane.mesh.waypoint_endpoints import port_endpoints
+from controlplane.mesh.waypoint_reach import Reach
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.waypoint_traffic import (
     Layer,
@@ -60,11 +61,11 @@ def build_foreign_services(
     members: Index[ServiceName, str, Workload],
     networks: Networks,
     *wanted: Collection[ForeignKey, ForeignKey],
-    on_loopback: bool = False,
+    reach: Reach,
 ) -> ForeignServices:
     """Declare on ``graph`` what the routes of each layer want; no key is wanted twice.
 
-    ``on_loopback`` says that pods have addresses there.
+    ``reach`` tells which endpoints are none.
     """
 
     def find(fetch: Fetch, key: ForeignKey) -> ForeignPort | None:
@@ -78,9 +79,7 @@ def build_foreign_services(
     ports = graph.derive("foreign ports", graph.union("wanted foreign ports", *wanted), find)
 
     def locate(fetch: Fetch, foreign: ForeignPort) -> ServiceEndpoints:
-        return port_endpoints(
-            fetch, foreign.service, foreign.port, members, networks, on_loopback=on_loopback
-        )
+        return port_endpoints(fetch, foreign.service, foreign.port, members, networks, reach=reach)
 
     return ForeignServices(
         ports=ports, endpoints=graph.derive("endpoints of foreign ports", ports, locate)

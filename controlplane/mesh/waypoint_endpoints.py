@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph, Index
 from controlplane.mesh.networks import Networks
-from controlplane.mesh.waypoint_reach import may_be_itself
+from controlplane.mesh.waypoint_reach import Reach, may_be_itself
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.model.identity import Identity
 from controlplane.model.names import Name, ServiceName
@@ -30,6 +30,9 @@ from controlplane.model.workload import (
 )
 
 _DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
+
+# What has whatever addresses its author writes: those of services come from the cluster.
+_ANY_ADDRESS: Final = "ServiceEntry"
 
 
 class EndpointsKey(NamedTuple):
@@ -53,16 +56,16 @@ def build_waypoint_endpoints(
     members: Index[ServiceName, str, Workload],
     networks: Networks,
     *,
-    on_loopback: bool = False,
+    reach: Reach,
 ) -> Collection[EndpointsKey, ServiceEndpoints]:
-    """Declare the endpoints on ``graph``; ``on_loopback`` says that pods have addresses there."""
+    """Declare the endpoints on ``graph``, without those that ``reach`` rules out."""
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[EndpointsKey, ServiceEndpoints]:
         if service.resolution is Resolution.ORIGINAL_DESTINATION:
             return {}
         return {
             EndpointsKey(service.waypoint, service.hostname, port.number): port_endpoints(
-                fetch, service, port, members, networks, on_loopback=on_loopback
+                fetch, service, port, members, networks, reach=reach
             )
             for port in service.ports
         }
@@ -77,7 +80,7 @@ def port_endpoints(
     members: Index[ServiceName, str, Workload],
     networks: Networks,
     *,
-    on_loopback: bool = False,
+    reach: Reach,
 ) -> ServiceEndpoints:
     """Return the endpoints of one port of ``service``, for the waypoint it names."""
     network = networks.local(fetch)
@@ -86,12 +89,15 @@ def port_endpoints(
         for workload in fetch.where(members, service.service)
         if workload.network == network
     ]
+    endpoints = service_endpoints(service.service, port, reached, on_loopback=reach.on_loopback)
+    if service.owner.kind == _ANY_ADDRESS:
+        endpoints = tuple(each for each in endpoints if not reach.is_waypoint(fetch, each.address))
     return ServiceEndpoints(
         waypoint=service.waypoint,
         owner=service.owner,
         hostname=service.hostname,
         port=port,
-        endpoints=service_endpoints(service.service, port, reached, on_loopback=on_loopback),
+        endpoints=endpoints,
         nearness=service.nearness,
     )
 

@@ -11,7 +11,7 @@ from controlplane.manifests.istio import ServiceEntry, WorkloadSpec
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
-from controlplane.mesh.waypoint_reach import ADMIN_PORT, may_be_itself
+from controlplane.mesh.waypoint_reach import ADMIN_PORT, Reach, may_be_itself
 from controlplane.mesh.waypoint_traffic import WaypointTraffic
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text
@@ -22,12 +22,9 @@ _LOOKED_UP: Final = frozenset({"DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"})
 
 
 def build_waypoint_limits(
-    graph: Graph, membership: Membership, traffic: WaypointTraffic, *, on_loopback: bool = False
+    graph: Graph, membership: Membership, traffic: WaypointTraffic
 ) -> Collection[ProblemKey, Problem]:
-    """Declare what waypoints leave undone on ``graph``.
-
-    ``on_loopback`` says that pods have addresses there.
-    """
+    """Declare what waypoints leave undone on ``graph``."""
     # Narrow on purpose: pods that come and go are no news here.
     everywhere = graph.derive(
         "near endpoints that waypoints look up",
@@ -39,7 +36,7 @@ def build_waypoint_limits(
         found = (
             *_nearness(fetch, everywhere, service),
             *_wildcard(fetch, membership, service),
-            *_itself(fetch, membership, service, on_loopback=on_loopback),
+            *_itself(fetch, membership, service, traffic.reach),
         )
         return {problem_key(problem): problem for problem in found}
 
@@ -82,38 +79,36 @@ def _wildcard(fetch: Fetch, membership: Membership, service: ServedService) -> I
 
 
 def _itself(
-    fetch: Fetch, membership: Membership, service: ServedService, *, on_loopback: bool
+    fetch: Fetch, membership: Membership, service: ServedService, reach: Reach
 ) -> Iterator[Problem]:
     if service.owner.kind != "ServiceEntry":
         return
     entry = fetch.one(membership.service_entries, Name(service.owner.namespace, service.owner.name))
-    if entry is not None and _leads_back(entry, service.hostname, on_loopback=on_loopback):
+    if entry is not None and _leads_back(fetch, entry, service.hostname, reach):
         yield Problem(
             severity=Severity.WARNING,
             code="waypoint.leads-to-itself",
             message=(
                 f'waypoint "{service.waypoint}" does not send what is for {service.hostname} to '
-                "loopback, nor to port 15000 of a name: that may be its own admin port"
+                "loopback or to a waypoint, nor to port 15000 of a name: that may be itself"
             ),
             object=service.owner,
             field=f"{service.waypoint}/{service.hostname}",
         )
 
 
-def _leads_back(entry: ServiceEntry, hostname: str, *, on_loopback: bool) -> bool:
+def _leads_back(fetch: Fetch, entry: ServiceEntry, hostname: str, reach: Reach) -> bool:
     targets = [port.target_port or port.number for port in entry.ports]
     if entry.resolution == "NONE":
         return ADMIN_PORT in targets
     specs = entry.endpoints
     if not specs and entry.resolution in _LOOKED_UP:
         specs = (WorkloadSpec(address=hostname),)
+    places = [(address_from_text(spec.address) or spec.address, spec) for spec in specs]
     return any(
-        may_be_itself(
-            address_from_text(spec.address) or spec.address,
-            spec.ports.get(port.name, target),
-            on_loopback=on_loopback,
-        )
-        for spec in specs
-        if spec.address
+        may_be_itself(address, spec.ports.get(port.name, target), on_loopback=reach.on_loopback)
+        or reach.is_waypoint(fetch, address)
+        for address, spec in places
+        if address
         for port, target in zip(entry.ports, targets, strict=True)
     )

@@ -10,8 +10,13 @@ from controlplane.mesh.nearness import PlaceKey, build_places
 from controlplane.mesh.parts import Parts
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey, build_waypoint_endpoints
+from controlplane.mesh.waypoint_reach import Reach
 from controlplane.mesh.waypoint_services import WaypointHost, build_waypoint_services
-from controlplane.mesh.waypoint_workloads import build_direct_workloads, build_waypoint_frames
+from controlplane.mesh.waypoint_workloads import (
+    build_direct_workloads,
+    build_reach,
+    build_waypoint_frames,
+)
 from controlplane.model.names import Name, ServiceName
 from controlplane.model.problem import Problem
 from controlplane.model.resident import Resident
@@ -34,6 +39,7 @@ class WaypointTraffic:
     endpoints: Collection[EndpointsKey, ServiceEndpoints]
     direct: Collection[Name, DirectWorkloads]
     places: Collection[PlaceKey, Place]
+    reach: Reach
     problems: Collection[ProblemKey, Problem]
 
 
@@ -53,20 +59,16 @@ def build_waypoint_traffic(
     frames = build_waypoint_frames(
         graph, parts.membership, parts.waypoints, parts.manifests.pods, parts.settings
     )
+    reach = build_reach(graph, parts.waypoints, parts.manifests.pods, parts.settings)
     services = build_waypoint_services(graph, parts.services, parts.waypoints)
     return WaypointTraffic(
         frames=frames,
         services=services.served,
         endpoints=build_waypoint_endpoints(
-            graph,
-            services.served,
-            members,
-            parts.networks,
-            on_loopback=parts.settings.waypoints_listen_on_pods,
+            graph, services.served, members, parts.networks, reach=reach
         ),
-        direct=build_direct_workloads(
-            graph, frames, workloads, on_loopback=parts.settings.waypoints_listen_on_pods
-        ),
+        direct=build_direct_workloads(graph, frames, workloads, reach=reach),
         places=build_places(graph, frames, residents, localities),
+        reach=reach,
         problems=services.problems,
     )

@@ -12,7 +12,7 @@ from controlplane.manifests.core import Pod
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_gateways import NotWaypoint, gateway_name
-from controlplane.mesh.waypoint_reach import may_be_itself
+from controlplane.mesh.waypoint_reach import Reach, may_be_itself
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text
@@ -21,6 +21,7 @@ from controlplane.model.waypoint_traffic import DirectWorkloads, WaypointFrame
 from controlplane.model.workload import NetworkMode, TunnelProtocol, Workload
 
 _IPV6_BYTES: Final = 16
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
 class Family(NamedTuple):
@@ -65,16 +66,43 @@ def build_waypoint_frames(
     return graph.derive("frames of waypoints", waypoints.expected, rule)
 
 
+def build_reach(
+    graph: Graph, waypoints: Waypoints, pods: Collection[Name, Pod], settings: MeshSettings
+) -> Reach:
+    """Declare on ``graph`` which addresses lead to waypoints.
+
+    Those of the nodes they share are not among them, nor what an ended pod has left to others.
+    """
+
+    def gateway(pod: Pod) -> tuple[Name, ...]:
+        return () if pod.host_network or pod.phase in _ENDED else _instance_of(pod)
+
+    instances = pods.index("pods of gateways", gateway)
+
+    def rule(fetch: Fetch, waypoint: Waypoint | NotWaypoint) -> tuple[bytes, ...] | None:
+        if isinstance(waypoint, NotWaypoint):
+            return None
+        return _addresses(fetch.where(instances, waypoint.key)) or None
+
+    by_waypoint = graph.derive("addresses of waypoints", waypoints.expected, rule)
+    return Reach(
+        waypoints=graph.distinct(
+            "addresses that are waypoints",
+            by_waypoint.index("waypoints by address of a pod", lambda addresses: addresses),
+        ),
+        on_loopback=settings.waypoints_listen_on_pods,
+    )
+
+
 def build_direct_workloads(
     graph: Graph,
     frames: Collection[Name, WaypointFrame],
     workloads: Collection[str, Workload],
-    *,
-    on_loopback: bool = False,
+    reach: Reach,
 ) -> Collection[Name, DirectWorkloads]:
     """Declare the workloads that each waypoint serves by address; most waypoints have none.
 
-    ``on_loopback`` says that pods have addresses there: elsewhere that is the waypoint itself.
+    What ``reach`` says is a waypoint is none of them.
     """
     by_waypoint = workloads.index("workloads by waypoint", _waypoint_of)
 
@@ -84,7 +112,8 @@ def build_direct_workloads(
             address
             for workload in members
             for address in workload.addresses
-            if not may_be_itself(address, 0, on_loopback=on_loopback)
+            if not may_be_itself(address, 0, on_loopback=reach.on_loopback)
+            and not reach.is_waypoint(fetch, address)
         }
         if not addresses:
             return None

@@ -187,7 +187,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         http_routes.wanted,
         connection_routes.wanted,
         authorization_providers.wanted,
-        on_loopback=settings.waypoints_listen_on_pods,
+        reach=traffic.reach,
     )
     told = build_service_conditions(graph, membership, waypoints, visibilities)
     traffic_rules = build_traffic_rules(
@@ -239,9 +239,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             http_routes.problems,
             connection_routes.problems,
             backend_tls.problems,
-            build_waypoint_limits(
-                graph, membership, traffic, on_loopback=settings.waypoints_listen_on_pods
-            ),
+            build_waypoint_limits(graph, membership, traffic),
             services.problems,
             traffic.problems,
             traffic_rules.problems,

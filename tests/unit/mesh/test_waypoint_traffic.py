@@ -1,6 +1,7 @@
 """What each waypoint serves, from manifests."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -392,6 +393,68 @@ def test_who_goes_where_a_client_says_does_not_go_to_the_port_of_the_waypoint() 
     (found,) = (each for (_, host), each in _served(mesh).items() if host == "any.example.com")
     assert [port.number for port in found.ports] == [80]
     assert [problem.code for problem in mesh.problems()] == ["waypoint.leads-to-itself"]
+
+
+def _around(*pods: Any) -> Mesh:
+    """Return a mesh whose entry and workload have the addresses of the waypoint's own pods."""
+    entry = a_service_entry(
+        "around",
+        "shop",
+        hosts=["around.example.com"],
+        addresses=["10.0.0.0/24"],
+        ports=[ServiceEntryPort(number=80, name="http", protocol="HTTP")],
+        resolution="STATIC",
+        endpoints=(
+            WorkloadSpec(address="10.0.0.8", labels={"networking.istio.io/tunnel": "http"}),
+            WorkloadSpec(address="::ffff:10.0.0.9"),
+            WorkloadSpec(address="10.0.0.10"),
+        ),
+        labels=USE,
+    )
+    tunnelled = USE | {"networking.istio.io/tunnel": "http"}
+    return _mesh(
+        a_waypoint("waypoint", "shop", labels={"istio.io/waypoint-for": "all"}),
+        a_waypoint("other", "apart"),
+        *pods,
+        entry,
+        a_workload_entry("round", "shop", address="10.0.0.8", labels=tunnelled),
+    )
+
+
+def _instance(name: str, gateway: str, namespace: str, ip: str, **rest: Any) -> Pod:
+    labels = {"gateway.networking.k8s.io/gateway-name": gateway}
+    return a_pod(name, namespace, labels=labels, ips=[ip], **rest)
+
+
+def _places(mesh: Mesh) -> list[str]:
+    found = [each.address for each in _endpoints(mesh, hostname="around.example.com")]
+    return sorted(str(ip_address(each[-4:])) for each in found if isinstance(each, bytes))
+
+
+@pytest.mark.proves("WC-78")
+def test_no_endpoint_is_a_waypoint_of_this_mesh() -> None:
+    mesh = _around(
+        _instance("w", "waypoint", "shop", "10.0.0.8"),
+        _instance("o", "other", "apart", "10.0.0.9"),
+    )
+    assert _places(mesh) == ["10.0.0.10"]
+    assert _direct(mesh) == {}
+    assert [problem.code for problem in mesh.problems()] == ["waypoint.leads-to-itself"]
+    mesh.apply([], removed=[("Pod", Name("shop", "w"))])
+    assert _places(mesh) == ["10.0.0.10", "10.0.0.8"]
+    assert _direct(mesh) == {WAYPOINT: (b"\x0a\0\0\x08",)}
+
+
+@pytest.mark.refutes("WC-78")
+def test_what_was_never_or_is_no_more_a_waypoint_is_an_endpoint() -> None:
+    mesh = _around(
+        _instance("gone", "waypoint", "shop", "10.0.0.8", phase="Succeeded"),
+        _instance("node", "waypoint", "shop", "10.0.0.9", host_network=True),
+        _instance("ingress", "no-waypoint", "shop", "10.0.0.10"),
+    )
+    assert _places(mesh) == ["10.0.0.10", "10.0.0.8", "10.0.0.9"]
+    assert _direct(mesh) == {WAYPOINT: (b"\x0a\0\0\x08",)}
+    assert mesh.problems() == []
 
 
 def _collections(mesh: Mesh) -> list[Any]:
