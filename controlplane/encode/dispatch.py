@@ -21,9 +21,9 @@ from controlplane.encode.envelope import delimited
 from controlplane.encode.listening import (
     Gates,
     Part,
+    ServiceHere,
     bytes_alone,
     part_of,
-    services_first,
     shared_ranges,
     workload_addresses,
 )
@@ -99,7 +99,7 @@ def dispatch(
         addresses = workload_addresses(services, direct)
         workloads = _workloads(addresses, _by_port(by_port, otherwise=nobody))
     return Dispatch(
-        _matcher(part.services, part.gates, workloads),
+        _matcher(part.services, workloads),
         refuses=_refuses(part)
         or (direct is not None and bool(part.contested))
         or (bool(known) and not gates.direct.is_open),
@@ -119,16 +119,15 @@ def sniffed_dispatch(
         # Addresses are those of services for what the other listener says, not for fewer.
         workloads = _workloads(workload_addresses(services, direct), to_workloads)
     return Dispatch(
-        _matcher(part.services, part.gates, workloads),
+        _matcher(part.services, workloads),
         refuses=_refuses(part) or (direct is not None and not gates.direct.is_open),
         borrowed=part.borrowed,
     )
 
 
-def _matcher(services: Iterable[ServedService], gates: Gates, workloads: bytes) -> bytes:
+def _matcher(services: Sequence[ServiceHere], workloads: bytes) -> bytes:
     """Return a serialized matcher; ``workloads`` is the entry of addresses of workloads."""
-    listed = list(services)
-    entries = [_range_entry(ranges, ports) for ranges, ports in _ports_by_ranges(listed, gates)]
+    entries = [_range_entry(ranges, ports) for ranges, ports in _ports_by_ranges(services)]
     matcher = matcher_pb2.Matcher(
         matcher_tree={
             "input": matching("ip", network_inputs_pb2.DestinationIPInput()),
@@ -142,9 +141,9 @@ def _matcher(services: Iterable[ServedService], gates: Gates, workloads: bytes) 
     )
     by_address = encoded(matcher)
     by_authority = b"".join(
-        _authorities(service.hostname, service.ports, gates.of(service))
-        for service in listed
-        if service.ports and not service.hostname.startswith("*")
+        _authorities(service.hostname, service.ports, service.gates)
+        for service in services
+        if not service.hostname.startswith("*")
     )
     if not by_authority:
         return by_address
@@ -154,7 +153,7 @@ def _matcher(services: Iterable[ServedService], gates: Gates, workloads: bytes) 
 
 
 def _refuses(part: Part) -> bool:
-    return any(not gate.is_open for service in part.services for gate in part.gates.of(service))
+    return any(not gate.is_open for service in part.services for gate in service.gates)
 
 
 def _workloads(addresses: Sequence[bytes], to_workloads: Any) -> bytes:
@@ -198,17 +197,14 @@ def _range_entry(ranges: tuple[AddressRange, ...], ports: Ports) -> bytes:
 
 
 def _ports_by_ranges(
-    services: Iterable[ServedService],
-    gates: Gates,
+    services: Sequence[ServiceHere],
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return ranges with the same ports together, in a stable order."""
-    listed = [service for service in services if service.ports]
-    shared = shared_ranges(listed)
-    sharing = [each for each in listed if not shared.isdisjoint(each.ranges)]
-    entries = _shared_ports(sharing, gates)
+    shared = shared_ranges(services)
+    entries = _shared_ports(each for each in services if not shared.isdisjoint(each.ranges))
     entries += [
-        (service.ranges, _own_ports(service.hostname, service.ports, gates.of(service)))
-        for service in listed
+        (service.ranges, _own_ports(service.hostname, service.ports, service.gates))
+        for service in services
         if service.ranges and shared.isdisjoint(service.ranges)
     ]
     return sorted(entries, key=itemgetter(0))
@@ -225,15 +221,15 @@ def _own_ports(
 
 
 def _shared_ports(
-    services: Iterable[ServedService],
-    gates: Gates,
+    services: Iterable[ServiceHere],
 ) -> list[tuple[tuple[AddressRange, ...], Ports]]:
     """Return the same for services some of whose ranges others have too."""
     by_range: dict[AddressRange, dict[int, Target]] = {}
-    for service in services_first(services):
+    # Nobody can give a Service the address of another; a ServiceEntry says what it likes.
+    for service in sorted(services, key=lambda each: each.is_entry):
         for each in service.ranges:
             ports = by_range.setdefault(each, {})
-            for port, gate in zip(service.ports, gates.of(service), strict=True):
+            for port, gate in zip(service.ports, service.gates, strict=True):
                 target = Target(service.hostname, port, gate)
                 ports.setdefault(port.number, target)
     grouped: dict[Ports, list[AddressRange]] = {}

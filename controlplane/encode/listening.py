@@ -8,7 +8,7 @@ docs/protocol/waypoint-config.md WC-28, WC-29, WC-53, WC-55.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from controlplane.encode.connection_gate import CLOSED, OPEN, Gate
@@ -22,6 +22,7 @@ from controlplane.model.waypoint_traffic import (
 )
 from controlplane.model.workload import AppProtocol
 
+_KEPT: Final = 8192
 _BYTES: Final = (Layer.TCP,)
 
 
@@ -39,16 +40,28 @@ class Gates(NamedTuple):
         return self.by_hostname.get(service.hostname, (CLOSED,) * len(service.ports))
 
 
+class ServiceHere(NamedTuple):
+    """What one listener has of a service: its ports there, and a gate for each of them.
+
+    ``is_entry`` says that whoever wrote it says what addresses it likes.
+    """
+
+    hostname: str
+    ranges: tuple[AddressRange, ...]
+    ports: tuple[ServedPort, ...]
+    gates: tuple[Gate, ...]
+    is_entry: bool
+
+
 class Part(NamedTuple):
-    """What one listener has of the services: they and their gates, with its own ports alone.
+    """What one listener has of the services.
 
     ``contested`` are numbers of its ports that somebody might find under an address that is not
     theirs; ports of the other listener with such numbers are in ``services`` as bytes that nobody
     may send. ``borrowed`` are names of chains of the other listener that are needed here too.
     """
 
-    services: tuple[ServedService, ...]
-    gates: Gates
+    services: tuple[ServiceHere, ...]
     contested: frozenset[int]
     borrowed: frozenset[str]
 
@@ -56,29 +69,42 @@ class Part(NamedTuple):
 def part_of(services: Sequence[ServedService], gates: Gates, *, is_sniffed: bool) -> Part:
     """Return what ``main_sniffed`` has of ``services``, or ``main_internal``."""
     contested = _contested(services, is_sniffed=is_sniffed)
-    kept: list[ServedService] = []
-    kept_gates: dict[str, tuple[Gate, ...]] = {}
+    kept: list[ServiceHere] = []
     borrowed: set[str] = set()
     for service in services:
-        found = []
-        for port, gate in zip(service.ports, gates.of(service), strict=True):
-            if port.is_sniffed is is_sniffed:
-                found.append((port, gate))
-            elif port.number not in contested:
-                continue
-            elif is_sniffed and _has_wide_range(service):
-                # The authority of a wide range tells no more than the number of the port.
-                found.append((port, gate))
-                borrowed |= {
-                    service_name(port.number, layer, service.hostname) for layer in port.layers
-                }
-            else:
-                found.append((ServedPort(port.number, AppProtocol.TCP), CLOSED))
-        if found:
-            ports = tuple(port for port, _ in found)
-            kept.append(service if ports == service.ports else replace(service, ports=ports))
-            kept_gates[service.hostname] = tuple(gate for _, gate in found)
-    return Part(tuple(kept), Gates(kept_gates, gates.direct), contested, frozenset(borrowed))
+        # The authority of a wide range tells no more than the number of the port.
+        borrows = is_sniffed and bool(contested) and _has_wide_range(service)
+        ports, its_gates = _kept(service.ports, gates.of(service), is_sniffed, contested, borrows)
+        if not ports:
+            continue
+        is_entry = service.owner.kind != "Service"
+        kept.append(ServiceHere(service.hostname, service.ranges, ports, its_gates, is_entry))
+        if borrows:
+            borrowed |= {
+                service_name(port.number, layer, service.hostname)
+                for port in ports
+                if not port.is_sniffed
+                for layer in port.layers
+            }
+    return Part(tuple(kept), contested, frozenset(borrowed))
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept(
+    ports: tuple[ServedPort, ...],
+    gates: tuple[Gate, ...],
+    is_sniffed: bool,  # noqa: FBT001 - part of what is kept
+    contested: frozenset[int],
+    borrows: bool,  # noqa: FBT001 - part of what is kept
+) -> tuple[tuple[ServedPort, ...], tuple[Gate, ...]]:
+    """Return the ports that a listener has of these, and their gates."""
+    found = []
+    for port, gate in zip(ports, gates, strict=True):
+        if port.is_sniffed is is_sniffed or (borrows and port.number in contested):
+            found.append((port, gate))
+        elif port.number in contested:
+            found.append((ServedPort(port.number, AppProtocol.TCP), CLOSED))
+    return tuple(port for port, _ in found), tuple(gate for _, gate in found)
 
 
 def bytes_alone(services: Iterable[ServedService]) -> tuple[int, ...]:
@@ -124,18 +150,10 @@ def workload_addresses(
     return tuple(each for each in direct.addresses if each not in taken)
 
 
-def shared_ranges(services: Iterable[ServedService]) -> frozenset[AddressRange]:
+def shared_ranges(services: Iterable[ServedService | ServiceHere]) -> frozenset[AddressRange]:
     """Return the ranges that more than one service has."""
     claims = Counter(each for service in services if service.ports for each in service.ranges)
     return frozenset(each for each, count in claims.items() if count > 1)
-
-
-def services_first(services: Iterable[ServedService]) -> list[ServedService]:
-    """Return ``services`` in the order in which they get an address that several have.
-
-    Nobody can give a Service the address of another; a ServiceEntry says what it likes.
-    """
-    return sorted(services, key=lambda each: each.owner.kind != "Service")
 
 
 def is_single(each: AddressRange) -> bool:

@@ -5,7 +5,8 @@ By its authority alone: all that has to be listened to is named, everything else
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
@@ -15,7 +16,6 @@ from controlplane.encode.listening import (
     bytes_alone,
     is_single,
     listened_ranges,
-    services_first,
     shared_ranges,
     workload_addresses,
 )
@@ -23,9 +23,15 @@ from controlplane.encode.resource import Resource
 from controlplane.encode.typed import encoded
 from controlplane.encode.waypoint_names import CONNECT_TERMINATE, MAIN_INTERNAL, MAIN_SNIFFED
 from controlplane.model.network import text_from_address
-from controlplane.model.waypoint_traffic import DirectWorkloads, ServedService
+from controlplane.model.waypoint_traffic import (
+    AddressRange,
+    DirectWorkloads,
+    ServedPort,
+    ServedService,
+)
 
-_IPV4_BYTES = 4
+_IPV4_BYTES: Final = 4
+_KEPT: Final = 8192
 
 
 def encode_tunnel_routes(
@@ -57,7 +63,7 @@ def _domains(
     # Whoever comes first has the name; an Envoy does not tell upper case from lower.
     found: dict[str, bool] = {}
     for domain, is_sniffed in _exact(services, wide):
-        found.setdefault(domain.lower(), is_sniffed)
+        found.setdefault(domain, is_sniffed)
     listened = [domain for domain, is_sniffed in found.items() if is_sniffed]
     known = [domain for domain, is_sniffed in found.items() if not is_sniffed]
     listened += [f"*:{number}" for number in sorted(wide)]
@@ -75,21 +81,38 @@ def _exact(services: Sequence[ServedService], wide: frozenset[int]) -> Iterator[
     shared = shared_ranges(services)
     for service in services:
         if not service.hostname.startswith("*"):
-            yield from _authorities(service, (service.hostname,), wide, is_shared=False)
-    for service in services_first(services):
-        hosts = [_host_of(each.address) for each in service.ranges if is_single(each)]
-        yield from _authorities(
-            service, hosts, wide, is_shared=not shared.isdisjoint(service.ranges)
-        )
+            yield from _by_hostname(service.hostname, service.ports, wide)
+    # Nobody can give a Service the address of another; a ServiceEntry says what it likes.
+    for service in sorted(services, key=lambda each: each.owner.kind != "Service"):
+        is_shared = not shared.isdisjoint(service.ranges)
+        yield from _by_address(service.ranges, service.ports, wide, is_shared)
 
 
-def _authorities(
-    service: ServedService, hosts: Iterable[str], wide: frozenset[int], *, is_shared: bool
-) -> Iterator[tuple[str, bool]]:
-    for port in service.ports:
-        if port.is_sniffed or is_shared or port.number in wide:
-            for host in hosts:
-                yield f"{host}:{port.number}", port.is_sniffed
+@lru_cache(maxsize=_KEPT)
+def _by_hostname(
+    hostname: str, ports: tuple[ServedPort, ...], wide: frozenset[int]
+) -> tuple[tuple[str, bool], ...]:
+    return tuple(
+        (f"{hostname.lower()}:{port.number}", port.is_sniffed)
+        for port in ports
+        if port.is_sniffed or port.number in wide
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def _by_address(
+    ranges: tuple[AddressRange, ...],
+    ports: tuple[ServedPort, ...],
+    wide: frozenset[int],
+    is_shared: bool,  # noqa: FBT001 - part of what is kept
+) -> tuple[tuple[str, bool], ...]:
+    hosts = [_host_of(each.address) for each in ranges if is_single(each)]
+    return tuple(
+        (f"{host}:{port.number}", port.is_sniffed)
+        for port in ports
+        if port.is_sniffed or is_shared or port.number in wide
+        for host in hosts
+    )
 
 
 def _host_of(address: bytes) -> str:
