@@ -318,6 +318,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds that node proxies' addresses wait at most for waypoints to be ready.",
     )
+    waypoint_lingering: float = Field(
+        default=10.0,
+        ge=0,
+        description="Seconds that a waypoint goes on serving what is bound to it no more.",
+    )
     webhook_address: str | None = Field(
         default=None,
         description="host:port the webhook is looked at by; our Service at 443 when unset.",

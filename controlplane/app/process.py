@@ -32,6 +32,7 @@ from controlplane.app.kept import (
     trust_domain_in,
 )
 from controlplane.app.key_sets import KeyFetching
+from controlplane.app.lingering import Lingering
 from controlplane.app.local import local_reviews, local_source
 from controlplane.app.mesh import Mesh
 from controlplane.app.observation import StreamObservation
@@ -211,6 +212,10 @@ class Process:
         keys = self._readiness.key_sets = KeyFetching(mesh, settings, clock, self.metrics.mesh)
         duties.keep({"commits": mesh.batcher.run(), "source": source.run(mesh.intake)})
         duties.keep(keys.tasks())
+        lingering = Lingering(
+            mesh.pipeline, mesh.batcher, clock, seconds=settings.waypoint_lingering
+        )
+        duties.keep(lingering.tasks())
         certificates = await self._certificates(cluster, stack, duties)
         server = self._server = XdsServer(
             mesh.catalog,

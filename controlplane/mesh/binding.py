@@ -128,6 +128,11 @@ def bind_service(fetch: Fetch, waypoints: Waypoints, subject: ServiceSubject) ->
     )
 
 
+def may_serve(fetch: Fetch, waypoints: Waypoints, key: Name, subject: ServiceSubject) -> bool:
+    """Return whether the waypoint ``key`` would take the service if that asked for it."""
+    return not isinstance(_attach_service(fetch, waypoints, key, subject), Refusal)
+
+
 def _canary(
     fetch: Fetch, waypoints: Waypoints, subject: ServiceSubject, primary: Waypoint
 ) -> Canary | Refusal:

@@ -28,6 +28,7 @@ from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.traffic_rules import DestinationRule, VirtualService
 from controlplane.model.names import Name
 from controlplane.model.token_rule import FetchedKeySet
+from controlplane.model.waypoint_traffic import ServedBefore
 
 MESH: Final = Name("", "mesh")
 """Key of the one mesh configuration."""
@@ -66,7 +67,8 @@ class Manifests:
 class Inputs:
     """What sources fill. ``mesh_config`` holds at most one value, under ``MESH``.
 
-    ``key_sets`` are no objects but what was fetched because objects name it, by URI.
+    ``key_sets`` are no objects but what was fetched because objects name it, by URI;
+    ``served_before`` is what a running process remembers, nothing elsewhere.
 
     Kinds that share a type (templates, routes) are keyed by ``TemplateKey``-like tuples of kind,
     namespace and name; everything else by ``Name``.
@@ -94,6 +96,7 @@ class Inputs:
     destination_rules: Input[Name, DestinationRule]
     mesh_config: Input[Name, MeshConfig]
     key_sets: Input[str, FetchedKeySet]
+    served_before: Input[ServedBefore, ServedBefore]
 
     def all(self) -> tuple[Input[Any, Any], ...]:
         """Return every input, for sources and for marking them synced."""
@@ -164,6 +167,7 @@ def build_inputs(graph: Graph) -> Inputs:
             "request authentications", RequestAuthentication, key=lambda value: value.key
         ),
         key_sets=graph.input("key sets", FetchedKeySet, key=lambda value: value.uri),
+        served_before=graph.input("services served before", ServedBefore, key=lambda value: value),
         virtual_services=graph.input(
             "virtual services", VirtualService, key=lambda value: value.key
         ),

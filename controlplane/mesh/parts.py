@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from controlplane.dataflow import Collection
 from controlplane.mesh.hostnames import Services
 from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership
@@ -9,6 +10,7 @@ from controlplane.mesh.networks import Networks
 from controlplane.mesh.policies import Policies
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoints import Waypoints
+from controlplane.model.waypoint_traffic import ServedBefore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,4 +23,5 @@ class Parts:
     waypoints: Waypoints
     policies: Policies
     services: Services
+    served_before: Collection[ServedBefore, ServedBefore]
     settings: MeshSettings

@@ -11,7 +11,7 @@ from controlplane.mesh.parts import Parts
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.waypoint_endpoints import EndpointsKey, build_waypoint_endpoints
 from controlplane.mesh.waypoint_reach import Reach
-from controlplane.mesh.waypoint_services import WaypointHost, build_waypoint_services
+from controlplane.mesh.waypoint_services import Claim, WaypointHost, build_waypoint_services
 from controlplane.mesh.waypoint_workloads import (
     build_direct_workloads,
     build_reach,
@@ -23,6 +23,7 @@ from controlplane.model.resident import Resident
 from controlplane.model.waypoint_traffic import (
     DirectWorkloads,
     Place,
+    ServedBefore,
     ServedService,
     ServiceEndpoints,
     WaypointFrame,
@@ -36,6 +37,7 @@ class WaypointTraffic:
 
     frames: Collection[Name, WaypointFrame]
     services: Collection[WaypointHost, ServedService]
+    claims: Collection[ServedBefore, Claim]
     endpoints: Collection[EndpointsKey, ServiceEndpoints]
     direct: Collection[Name, DirectWorkloads]
     places: Collection[PlaceKey, Place]
@@ -60,10 +62,11 @@ def build_waypoint_traffic(
         graph, parts.membership, parts.waypoints, parts.manifests.pods, parts.settings
     )
     reach = build_reach(graph, parts.waypoints, parts.manifests.pods, parts.settings)
-    services = build_waypoint_services(graph, parts.services, parts.waypoints)
+    services = build_waypoint_services(graph, parts.services, parts.waypoints, parts.served_before)
     return WaypointTraffic(
         frames=frames,
         services=services.served,
+        claims=services.claims,
         endpoints=build_waypoint_endpoints(
             graph, services.served, members, parts.networks, reach=reach
         ),

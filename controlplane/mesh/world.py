@@ -125,6 +125,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
         waypoints=waypoints,
         policies=policies,
         services=services,
+        served_before=inputs.served_before,
         settings=settings,
     )
     selections = build_selections(graph, parts)

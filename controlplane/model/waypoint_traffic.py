@@ -15,6 +15,13 @@ from controlplane.model.workload import AppProtocol, Locality
 _HTTP = frozenset({AppProtocol.HTTP11, AppProtocol.HTTP2, AppProtocol.GRPC})
 
 
+class ServedBefore(NamedTuple):
+    """A service that a waypoint was asked to serve a moment ago, or still is."""
+
+    waypoint: Name
+    service: ServiceName
+
+
 class Layer(StrEnum):
     """What a waypoint understands of a connection; the word is part of resource names."""
 
