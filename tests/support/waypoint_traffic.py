@@ -8,7 +8,8 @@ from controlplane.encode.dispatch import Gates
 from controlplane.mesh.nearness import PlaceKey
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
-from controlplane.mesh.waypoint_services import WaypointHost
+from controlplane.mesh.waypoint_reach import Reach
+from controlplane.mesh.waypoint_services import Claim, WaypointHost
 from controlplane.mesh.waypoint_traffic import WaypointTraffic
 from controlplane.model.chain_content import ChainContent
 from controlplane.model.names import Name, ObjectReference, ServiceName
@@ -18,6 +19,7 @@ from controlplane.model.waypoint_traffic import (
     DirectWorkloads,
     Endpoint,
     Place,
+    ServedBefore,
     ServedPort,
     ServedService,
     ServiceEndpoints,
@@ -57,12 +59,20 @@ class Traffic:
         problems: Input[ProblemKey, Problem] = graph.input(
             "traffic problems", Problem, key=problem_key
         )
+        claims: Input[ServedBefore, Claim] = graph.input(
+            "claims",
+            Claim,
+            key=lambda value: ServedBefore(value.served.waypoint, value.served.service),
+        )
+        addresses: Input[bytes, bytes] = graph.input("reached", bytes, key=lambda value: value)
         self.collections = WaypointTraffic(
             frames=self.frames,
             services=self.services,
+            claims=claims,
             endpoints=self.endpoints,
             direct=self.direct,
             places=self.places,
+            reach=Reach(waypoints=addresses, on_loopback=False),
             problems=problems,
         )
 
