@@ -84,6 +84,19 @@ CHANGES = st.lists(
 )
 
 
+def test_pods_of_a_gateway_are_counted_until_they_end() -> None:
+    residents = Residents(VirtualClock())
+    gateway = Name("shop", "waypoint")
+    pod = replace(POD, gateway="waypoint")
+    counts = []
+    for change in (pod, replace(pod, node="other"), replace(pod, phase="Failed"), pod, None):
+        residents.stage([(pod.key, change)])
+        residents.publish()
+        counts.append(residents.pods_of(gateway))
+    assert counts == [1, 1, 0, 1, 0]
+    assert residents.pods_of(Name("shop", "")) == 0
+
+
 @given(CHANGES)
 def test_any_history_ends_where_its_last_changes_do(
     commits: list[list[tuple[Name, tuple[str, str, str] | None]]],
