@@ -143,9 +143,9 @@ class RouteBackends:
             fetch.where(self.by_hostname, hostname),
             key=lambda claim: (not claim.is_canonical, claim.served.service),
         )
-        for served, is_canonical in claims:
-            if is_canonical or served.service.namespace == waypoint.namespace:
-                return replace(served, waypoint=waypoint)
+        for claim in claims:
+            if claim.is_canonical or claim.served.service.namespace == waypoint.namespace:
+                return replace(claim.served, waypoint=waypoint)
         return None
 
     def _service(
