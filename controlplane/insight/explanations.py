@@ -145,6 +145,12 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "route.shadowed": Explanation(
         "IL0427", "Keep one route for the port: the oldest counts, and its first rule."
     ),
+    "route.too-many-matches": Explanation(
+        "IL0428", "Write fewer matches, or ask who runs the service for a route."
+    ),
+    "route.goes-around-policies": Explanation(
+        "IL0429", "Target the policies at the service that requests are for, too."
+    ),
     # TLS to backends.
     "backend-tls.conflict": Explanation(
         "IL0441", "Keep one policy for the port: the oldest counts."

@@ -20,8 +20,17 @@ from controlplane.mesh.route_backends import (
     RefusedBackend,
     RouteBackends,
 )
+from controlplane.mesh.route_detours import Lead, leads_of
+from controlplane.mesh.route_limits import (
+    MOST_OF_CONSUMERS,
+    MOST_OF_NAMESPACE,
+    FittingRoutes,
+    PortShare,
+    fitting_routes,
+)
 from controlplane.mesh.route_order import RankedRoute, ordered_routes
 from controlplane.mesh.route_parents import (
+    ACCEPTED,
     RESOLVED_REFERENCES,
     JudgedParent,
     RouteParents,
@@ -48,15 +57,23 @@ from controlplane.model.waypoint_traffic import Layer, ServedService
 _NOBODY: Final = ""
 _DEFAULT: Final = "default"
 _MOST_TOLD: Final = 8
+_TOO_MANY: Final = "TooManyMatches"
 _INVALID: Final = Destination(is_valid=False)
 
 
 class PortRoutes(NamedTuple):
-    """The routes of one port, and where they send beyond what the waypoint serves."""
+    """The routes of one port, and where they send beyond what the waypoint serves.
+
+    ``leads`` are the other services they send to, ``refused`` routes beyond what others than the
+    producer may have there.
+    """
 
     key: EndpointsKey
+    owner: ObjectReference
     routes: tuple[HttpRoute, ...]
     foreign: tuple[ForeignKey, ...]
+    leads: frozenset[Lead]
+    refused: frozenset[ObjectReference]
 
 
 class ParentKey(NamedTuple):
@@ -78,12 +95,13 @@ class HttpRoutes:
     """What applies to requests, and what the authors of routes are told.
 
     A port without routes has no entry in ``by_port``. ``wanted`` are the services that routes send
-    to beyond what their waypoint serves.
+    to beyond what their waypoint serves, ``leads`` all that they send to.
     """
 
     by_port: Collection[EndpointsKey, tuple[HttpRoute, ...]]
     parents: Collection[ParentKey, RouteParent]
     wanted: Collection[ForeignKey, ForeignKey]
+    leads: Collection[Lead, Lead]
     problems: Collection[ProblemKey, Problem]
 
 
@@ -122,34 +140,35 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
                 parents.attached_ports(
                     fetch, each.parents, each.reference.namespace, service.owner
                 ),
-                tuple(_routes(fetch, backends, service, each)),
+                _share(fetch, backends, service, each),
             )
             for each in found
         ]
         made_for = {
-            EndpointsKey(service.waypoint, service.hostname, port.number): ordered_routes(
-                _on_port(each, service.hostname, port.number)
-                for ports, made in attached
-                if port.number in ports
-                for each in made
+            EndpointsKey(service.waypoint, service.hostname, port.number): fitting_routes(
+                share for ports, share in attached if port.number in ports
             )
             for port in service.ports
             if Layer.HTTP in port.layers
         }
         return {
-            key: PortRoutes(key, _complete(service, key.port, routes), tuple(_foreign(key, routes)))
-            for key, routes in made_for.items()
-            if routes
+            key: _port_routes(service, key, fitting)
+            for key, fitting in made_for.items()
+            if fitting.matches or fitting.refused
         }
 
     by_port = graph.derive_many("requests to served services", sources.served, route)
 
+    refusing = by_port.index("ports without a route", lambda each: each.refused)
+
     def tell(fetch: Fetch, each: JudgedRoute) -> Verdict:
-        return _verdict(fetch, parents, each)
+        return _verdict(fetch, parents, each, fetch.where(refusing, each.reference))
 
     verdicts = graph.derive("verdicts on routes of requests", judged, tell)
     return HttpRoutes(
-        by_port=graph.derive("routes of requests by port", by_port, lambda _, value: value.routes),
+        by_port=graph.derive(
+            "routes of requests by port", by_port, lambda _, value: value.routes or None
+        ),
         parents=graph.derive_many(
             "parents of routes of requests",
             verdicts,
@@ -160,6 +179,9 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
         wanted=graph.distinct(
             "foreign ports of requests", by_port.index("foreign ports", lambda each: each.foreign)
         ),
+        leads=graph.distinct(
+            "where requests are led", by_port.index("leads of requests", lambda each: each.leads)
+        ),
         problems=graph.derive_many(
             "problems of routes of requests",
             verdicts,
@@ -168,12 +190,34 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
     )
 
 
-def _routes(
+def _share(
     fetch: Fetch, backends: RouteBackends, service: ServedService, route: JudgedRoute
+) -> PortShare:
+    """Return what one route object has at every port of a service."""
+    namespace = route.reference.namespace
+    attachment = Attachment(service.waypoint, namespace, service.owner)
+    consumer = _NOBODY if attachment.is_producer else namespace
+    matches = tuple(_routes(fetch, backends, attachment, route))
+    return PortShare(route.reference, consumer, matches)
+
+
+def _port_routes(service: ServedService, key: EndpointsKey, fitting: FittingRoutes) -> PortRoutes:
+    routes = ordered_routes(_on_port(each, service.hostname, key.port) for each in fitting.matches)
+    return PortRoutes(
+        key,
+        service.owner,
+        _complete(service, key.port, routes) if routes else (),
+        tuple(_foreign(key, routes)),
+        frozenset(leads_of(WaypointHost(key.waypoint, key.hostname), routes)),
+        fitting.refused,
+    )
+
+
+def _routes(
+    fetch: Fetch, backends: RouteBackends, attachment: Attachment, route: JudgedRoute
 ) -> Iterator[RankedRoute]:
     """Yield the routes of one route object at one service, in the order they are written."""
     namespace = route.reference.namespace
-    attachment = Attachment(service.waypoint, namespace, service.owner)
     for rule in route.rules:
         made = replace(
             rule.template,
@@ -249,7 +293,10 @@ def _foreign(key: EndpointsKey, routes: Iterable[HttpRoute]) -> Iterator[Foreign
                 yield ForeignKey(key.waypoint, place.hostname, place.port, Layer.HTTP)
 
 
-def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict:
+def _verdict(
+    fetch: Fetch, parents: RouteParents, route: JudgedRoute, refusing: Iterable[PortRoutes]
+) -> Verdict:
+    """Return what is said of ``route``; ``refusing`` are ports that have no place for it."""
     namespace = route.reference.namespace
     told: list[RouteParent] = []
     problems: dict[ProblemKey, Problem] = {}
@@ -259,6 +306,9 @@ def _verdict(fetch: Fetch, parents: RouteParents, route: JudgedRoute) -> Verdict
         if judged is None:
             continue
         owner = parent_owner(parent, namespace) or route.reference
+        full = sorted({each.key.port for each in refusing if each.owner == owner})
+        if full:
+            judged = judged._replace(accepted=_too_many(owner, full), waypoints=())
         attached = _Attached(
             tuple(
                 Attachment(waypoint, namespace, owner)
@@ -346,8 +396,20 @@ def _conditions(
     return both if parent.resolved is None else (*both, parent.resolved)
 
 
+def _too_many(owner: ObjectReference, ports: Iterable[int]) -> ParentCondition:
+    """Return that older routes have taken all there is; others say where requests go (HR-27)."""
+    message = (
+        f"{owner} has too many matches for requests of others at port "
+        f"{', '.join(map(str, ports))}: {MOST_OF_NAMESPACE} of one namespace and "
+        f"{MOST_OF_CONSUMERS} of all are applied, those of older routes first"
+    )
+    return ParentCondition(ACCEPTED, status=False, reason=_TOO_MANY, message=message)
+
+
 def _parent_problem(route: ObjectReference, index: int, parent: JudgedParent) -> Problem | None:
     code = "route.no-waypoint" if parent.accepted.status else "route.parent-not-accepted"
+    if parent.accepted.reason == _TOO_MANY:
+        code = "route.too-many-matches"
     said = parent.resolved if parent.accepted.status else parent.accepted
     if said is None or parent.waypoints:
         return None

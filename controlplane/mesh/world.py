@@ -43,6 +43,7 @@ from controlplane.mesh.policies import build_policies
 from controlplane.mesh.problems import ProblemKey
 from controlplane.mesh.residents import build_residents
 from controlplane.mesh.route_backends import build_route_backends
+from controlplane.mesh.route_detours import build_route_detours
 from controlplane.mesh.route_parents import build_route_parents
 from controlplane.mesh.scopes import build_node_policies
 from controlplane.mesh.selection import build_selections
@@ -238,6 +239,7 @@ def build_world(graph: Graph, inputs: Inputs, settings: MeshSettings) -> World:
             token_rules.problems,
             access_logs.problems,
             http_routes.problems,
+            build_route_detours(graph, http_routes.leads, parents, http_policies),
             connection_routes.problems,
             backend_tls.problems,
             build_waypoint_limits(graph, membership, traffic),
