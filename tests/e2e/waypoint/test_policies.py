@@ -178,7 +178,8 @@ async def test_routes_that_lost_their_policies_let_nobody_in(tmp_path: Path) -> 
         for file in sorted(waypoint.routes.glob("*.json")):
             content = json.loads(file.read_text())
             for host in content["resources"][0]["virtual_hosts"]:
-                del host["typed_per_filter_config"]
+                # Those of tunnels have none.
+                host.pop("typed_per_filter_config", None)
             fresh = file.with_suffix(".new")
             fresh.write_text(json.dumps(content))
             fresh.rename(file)
