@@ -42,7 +42,8 @@ class WaypointSubscription(Subscription):
 
     ``may_start`` is set from outside: whether changes may be sent already. ``may_remove`` is asked
     for each removal, ``absent`` for each name that stands for nothing; None lists it as removed.
-    ``on_sent`` hears the names of every response.
+    ``owed_absent`` is asked instead for what is owed and has gone. ``on_sent`` hears the names of
+    every response.
     """
 
     def __init__(  # noqa: PLR0913 - what differs between types
@@ -55,6 +56,7 @@ class WaypointSubscription(Subscription):
         lists: bool = False,
         may_remove: MayRemove = lambda _name, _commit: True,
         absent: Absent = lambda _: None,
+        owed_absent: Absent = lambda _: None,
         on_sent: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         super().__init__(type_url, view, nonces=nonces, clock=clock)
@@ -62,6 +64,7 @@ class WaypointSubscription(Subscription):
         self._lists = lists
         self._may_remove = may_remove
         self._absent = absent
+        self._owed_absent = owed_absent
         self._on_sent = on_sent
         self._is_new = True
         self._is_wildcard = False
@@ -270,11 +273,8 @@ class WaypointSubscription(Subscription):
         removed: dict[str, None] = {}
         for name in pending:
             resource = self._resource(name)
-            if resource is None and name in questions and name not in self._held:
-                resource = self._absent(name)
-                if resource is None:
-                    removed[name] = None
             if resource is None:
+                self._take_absent(name, sending, removed, is_question=name in questions)
                 continue
             self._going.pop(name, None)
             if name in self._owed or self._held.get(name) != resource.version:
@@ -285,6 +285,27 @@ class WaypointSubscription(Subscription):
                 del self._going[name]
                 removed[name] = None
         return sending, tuple(removed)
+
+    def _take_absent(
+        self,
+        name: str,
+        sending: list[Resource],
+        removed: dict[str, None],
+        *,
+        is_question: bool,
+    ) -> None:
+        """Note what to send for a pending name that stands for nothing."""
+        found = None
+        if name not in self._held and is_question:
+            found = self._absent(name)
+            if found is None:
+                removed[name] = None
+        elif name in self._held and name in self._owed:
+            # Its turn to go comes later, and what waits for it must not wait for that.
+            found = self._owed_absent(name)
+        if found is not None:
+            sending.append(found)
+            self._owed.discard(name)
 
     def _take_suspects(self) -> list[Resource]:
         """Return a part of what was refused whole, as it is now."""

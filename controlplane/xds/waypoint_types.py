@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from controlplane.clock import Clock
 from controlplane.encode.envelope import SECRET_TYPE
+from controlplane.encode.no_endpoints import encode_no_endpoints
 from controlplane.encode.no_routes import encode_no_routes
 from controlplane.model.names import Name
 from controlplane.model.waypoint import WaypointPod
@@ -143,6 +144,7 @@ class WaypointTypes:
                 nonces=tools.nonces,
                 clock=tools.clock,
                 may_remove=self._may_remove_endpoints,
+                owed_absent=encode_no_endpoints,
             )
         if type_url == LISTENER_TYPE:
             return WaypointSubscription(

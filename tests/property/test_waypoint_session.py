@@ -192,6 +192,25 @@ def test_a_client_ends_with_what_is_committed(
     converge(start, history)
 
 
+@pytest.mark.proves("WS-12")
+def test_a_changed_cluster_whose_endpoints_go_before_they_are_asked_for_goes_too() -> None:
+    waypoint = Waypoint(services={0: Service(), 1: Service()})
+    waypoint.commit()
+    client = EnvoyModel()
+    connection = Connection(waypoint, client)
+    connection.settle()
+    connection.reconnect()
+    connection.serve()  # Clusters alone are asked for so far.
+    waypoint.services[1] = Service(cluster=1)
+    waypoint.commit()
+    connection.send()
+    del waypoint.services[1]
+    waypoint.commit()
+    connection.settle()
+    assert client.is_warm
+    assert client.held[CLUSTER_TYPE] == versions(waypoint.catalog, CLUSTER_TYPE)
+
+
 @pytest.mark.proves("WS-7")
 @given(start=starts, history=histories)
 def test_a_client_that_comes_back_is_sent_nothing_it_holds(
