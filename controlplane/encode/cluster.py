@@ -84,7 +84,10 @@ def encode_main_sniffed_cluster() -> Resource:
 
 def encode_encapsulate_cluster() -> Resource:
     """Return the cluster that leads to ``connect_originate`` whatever address was asked for."""
-    return _fixed(_internal(ENCAPSULATE, CONNECT_ORIGINATE, _internal_upstream(_plain_socket())))
+    message = _internal(ENCAPSULATE, CONNECT_ORIGINATE, _internal_upstream(_plain_socket()))
+    # Nobody says what is spoken at an address: it is what the client speaks.
+    _set_http_options(message, _spoken(AppProtocol.UNKNOWN))
+    return _fixed(message)
 
 
 def encode_connect_originate_cluster(frame: WaypointFrame) -> Resource:

@@ -10,7 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
+from envoy.service.auth.v3 import external_auth_pb2
 
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.manifests.istio import (
@@ -44,6 +47,7 @@ from tests.support.policed_waypoint import (
 )
 from tests.support.waypoint_snapshots import Waypoints
 
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
 HOST = "web.app.svc.cluster.local"
 VIP6 = "fd00::10"
 GATEWAY = TargetReference("Gateway", "waypoint", group="gateway.networking.k8s.io")
@@ -58,6 +62,7 @@ def a_listening_mesh(*manifests: Any, **rule: Any) -> Waypoints:
     use = {"istio.io/use-waypoint": "waypoint"}
     ports = [
         a_service_port(81, name="", target_port=80),
+        a_service_port(82, name="", target_port=8091),
         a_service_port(9000, name="tcp", target_port=9000),
         a_service_port(9001, name="", target_port=9001),
     ]
@@ -113,6 +118,25 @@ async def test_the_client_has_its_own_address_and_meant_its_own_destination(
         async with waypoint.client(ALICE) as alice:
             found = [await status_for(alice, authority) for authority in AUTHORITIES]
         assert found == [status] * len(AUTHORITIES), found
+
+
+@pytest.mark.proves("WC-28", "WC-37")
+async def test_calls_reach_a_port_that_does_not_say_what_it_is(tmp_path: Path) -> None:
+    async def call(who: str, authority: str) -> grpc.StatusCode:
+        options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+        async with waypoint.client(who) as client, client.forwarded(authority) as way:
+            target = f"{way.host}:{way.port}"
+            async with grpc.aio.insecure_channel(target, options=options) as channel:
+                method = channel.unary_unary(CHECK, None, None)
+                request = external_auth_pb2.CheckRequest().SerializeToString()
+                calling = method(request, timeout=5)
+                return await calling.code()
+
+    async with a_policed_waypoint(tmp_path, a_listening_mesh()) as waypoint:
+        for authority in (f"{VIP}:82", f"[{VIP6}]:82", f"{HOST}:82", f"{POD}:8091"):
+            assert await call(ALICE, authority) is grpc.StatusCode.OK, authority
+            assert await call(BOB, authority) is grpc.StatusCode.PERMISSION_DENIED, authority
+        assert len(waypoint.asked.court) == 4
 
 
 @pytest.mark.proves("WC-29", "WC-28", "HP-24")
