@@ -42,7 +42,8 @@ class WaypointSubscription(Subscription):
 
     ``may_start`` is set from outside: whether changes may be sent already. ``may_remove`` is asked
     for each removal, ``absent`` for each name that stands for nothing; None lists it as removed.
-    ``owed_absent`` is asked instead for what is owed and has gone. ``on_sent`` hears the names of
+    ``owed_absent`` is asked instead for what is owed and has gone. With ``repeats`` a stream begins
+    with what the client has already, too. ``on_sent`` hears the names of
     every response.
     """
 
@@ -57,6 +58,7 @@ class WaypointSubscription(Subscription):
         may_remove: MayRemove = lambda _name, _commit: True,
         absent: Absent = lambda _: None,
         owed_absent: Absent = lambda _: None,
+        repeats: bool = False,
         on_sent: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         super().__init__(type_url, view, nonces=nonces, clock=clock)
@@ -65,6 +67,7 @@ class WaypointSubscription(Subscription):
         self._may_remove = may_remove
         self._absent = absent
         self._owed_absent = owed_absent
+        self._repeats = repeats
         self._on_sent = on_sent
         self._is_new = True
         self._is_wildcard = False
@@ -144,6 +147,7 @@ class WaypointSubscription(Subscription):
             self._forget(name)
         if is_first:
             self._held = {name: version for name, version in known.items() if name not in dropped}
+            self._owed |= names if self._repeats else set()
         else:
             for name in names:
                 self._held.pop(name, None)

@@ -145,6 +145,8 @@ class WaypointTypes:
                 clock=tools.clock,
                 may_remove=self._may_remove_endpoints,
                 owed_absent=encode_no_endpoints,
+                # The stream before may have ended while a cluster waited for its endpoints.
+                repeats=True,
             )
         if type_url == LISTENER_TYPE:
             return WaypointSubscription(
