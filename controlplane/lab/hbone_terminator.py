@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from controlplane.clock import Clock, SystemClock
 from controlplane.lab.certificates import HeldCertificate
+from controlplane.lab.ending import ended
 from controlplane.lab.hbone_connection import HboneConnection
 from controlplane.lab.hbone_errors import HandshakeError
 from controlplane.lab.hbone_pipe import join
@@ -139,7 +140,7 @@ class Terminator:
         ending = list(self._tasks)
         for task in ending:
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await ended(asyncio.gather(*ending, return_exceptions=True))
 
     def renew(self, held: HeldCertificate) -> None:
         """Show another certificate to who connects from now on; roots are only ever added."""

@@ -16,6 +16,7 @@ from controlplane.app.process import Process
 from controlplane.authentication.issuer_key import load_issuer_key
 from controlplane.authentication.local_issuer import TokenRequest, issue_token
 from controlplane.clock import Clock
+from controlplane.lab.ending import ended
 from controlplane.lab.envoy import EnvoyOptions
 from controlplane.lab.envoy_binary import find_envoy
 from controlplane.lab.envoy_errors import EnvoyError
@@ -31,6 +32,7 @@ from controlplane.model.resident import Resident
 if TYPE_CHECKING:
     from controlplane.lab.node.access import AccessRecord
 
+_CLOSING: Final = 30.0
 _TOKEN_LIFETIME: Final = timedelta(hours=1)
 
 
@@ -87,7 +89,7 @@ class Keeper:
         """End everything, the newest first."""
         stacks, self._stacks = self._stacks, {}
         for stack in reversed(tuple(stacks.values())):
-            await stack.aclose()
+            await ended(stack.aclose(), seconds=_CLOSING)
 
     async def _keep_nodes(self, process: Process) -> None:
         means = self._means

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from controlplane.clock import Clock
+from controlplane.lab.ending import ended
 from controlplane.lab.errors import LabError
 from controlplane.lab.hbone_terminator import Address
 from controlplane.lab.node.access import AccessLog, AccessRecord
@@ -136,13 +137,13 @@ class Node:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self.client.__aexit__(None, None, None)
+            await ended(asyncio.gather(self._task, return_exceptions=True))
+        await ended(self.client.__aexit__(None, None, None))
         for uid in tuple(self._ending):
-            await self._end_now(uid)
+            await ended(self._end_now(uid))
         for uid in tuple(self._pods):
-            await self._drop(uid)
-        await self._outbound.close()
+            await ended(self._drop(uid))
+        await ended(self._outbound.close())
 
     async def connect(self, uid: str, host: str, port: int) -> Connected:
         """Return a connection of a pod of this node.
