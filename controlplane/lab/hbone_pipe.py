@@ -4,9 +4,12 @@ import asyncio
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
+from typing import Final
 
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.lab.hbone_stream import HboneStream
+
+_FAREWELL: Final = 1.0
 
 
 async def join(
@@ -48,5 +51,9 @@ def _break_off(writer: asyncio.StreamWriter) -> None:
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    try:
+        async with asyncio.timeout(_FAREWELL):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        # Whoever reads no more would keep what is left, and us, for ever.
+        writer.transport.abort()
