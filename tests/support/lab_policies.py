@@ -1,7 +1,9 @@
 """Policies in a lab: documents are applied, and the time when all of them are enforced is known.
 
-Each time a policy that concerns nobody is applied with them. Whoever has that has everything, as a
-commit is sent whole: policies before the workloads that list them (docs/protocol/discovery.md).
+Each time a policy that concerns nobody is applied with them, in place of the one before. Whoever
+lists the new one has every policy that came, and whoever has lost the one before has lost every
+policy that went: a commit is sent policies first, then the workloads that list them, then what no
+workload lists any more (docs/protocol/discovery.md).
 """
 
 import asyncio
@@ -70,20 +72,21 @@ class Enforcement:
 
     async def at_nodes(self, *documents: Mapping[str, Any]) -> None:
         """Apply documents in place of those before, and wait until node proxies enforce them."""
+        before = f"shop/sentinel-{self._number}"
         self._number += 1
         name = f"sentinel-{self._number}"
         nobody = a_policy("DENY", operation(ports=["65000"]), name=name, app=self._app)
         write(self._folder, "policies.yaml", *documents, nobody)
 
-        def is_listed() -> bool:
+        def is_enforced() -> bool:
             return all(
                 f"shop/{name}" in workload.authorization_policies
                 for node in self.mesh.nodes.values()
                 for workload in node.state.workloads.by_uid.values()
                 if workload.canonical_name == self._app
-            )
+            ) and not any(before in node.state.policies.by_name for node in self.mesh.nodes.values())
 
-        await self.mesh.until(is_listed, f"{name} is listed")
+        await self.mesh.until(is_enforced, f"{name} is enforced and {before} is not")
 
     async def at_waypoint(self, *documents: Mapping[str, Any]) -> None:
         """Apply documents in place of those before, and wait until the waypoint enforces them.
