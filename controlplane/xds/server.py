@@ -1,14 +1,12 @@
 """The discovery server: gRPC streams in, ``Stream`` objects over a transport, and their life.
 
-Nothing else in this package knows gRPC. Messages cross as bytes; the options below are each there
-for a reason that was observed (docs/decisions/0005-sessions-and-streams.md).
+Of this package only this module and ``grpc_transport`` know gRPC. Messages cross as bytes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from itertools import count
 from typing import Any
 
@@ -31,6 +29,7 @@ from controlplane.xds.errors import (
     UnimplementedError,
 )
 from controlplane.xds.fleet import Fleet
+from controlplane.xds.grpc_transport import GrpcTransport, is_loopback, server_options
 from controlplane.xds.identity import Access
 from controlplane.xds.lifetime import last_moment
 from controlplane.xds.node import Node
@@ -46,11 +45,6 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 # Seconds after the last new stream for which the whole state stays at hand for the next one.
 _FIRST_SYNCS_LAST = 10.0
-
-# Missing from the type stubs.
-_END: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - see above
-
-_HEADERS_SECONDS = 1.0
 
 _log = structlog.get_logger("xds")
 
@@ -129,7 +123,7 @@ class XdsServer:
         Raises:
             ListenError: a port is taken, or would let anybody in from outside this machine.
         """
-        server = grpc.aio.server(options=_options(self._settings))
+        server = grpc.aio.server(options=server_options(self._settings))
         server.add_generic_rpc_handlers((self._handlers(), *handlers))
         ports = tuple(self._listen(server, listener) for listener in listeners)
         await server.start()
@@ -295,7 +289,7 @@ class XdsServer:
 
     def _listen(self, server: grpc.aio.Server, listener: Listener) -> int:
         is_open = self._access is None or listener.certificate is None
-        if is_open and not _is_loopback(listener.address):
+        if is_open and not is_loopback(listener.address):
             raise ListenError(
                 f"{listener.address} is not a loopback address and nobody is authenticated"
             )
@@ -327,7 +321,7 @@ class XdsServer:
         await self._run(context, self.answer)
 
     async def _run(self, context: Any, serve: Callable[[Transport], Awaitable[str]]) -> None:
-        transport = _GrpcTransport(context)
+        transport = GrpcTransport(context)
         try:
             await serve(transport)
             await transport.may_end()
@@ -341,77 +335,3 @@ class XdsServer:
             self._observer.refused(transport.peer, "internal error")
             await transport.may_end()
             await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-
-
-class _GrpcTransport:
-    """A stream of gRPC."""
-
-    def __init__(self, context: Any) -> None:
-        self._open: Callable[[], Awaitable[None]] = lambda: context.send_initial_metadata(())
-        self._opening: asyncio.Future[None] | None = None
-        self._read: Callable[[], Awaitable[Any]] = context.read
-        self._write: Callable[[bytes], Awaitable[None]] = context.write
-        self.peer: str = context.peer()
-        self.is_encrypted = context.auth_context().get("transport_security_type") == [b"ssl"]
-        headers: dict[str, list[str]] = {}
-        for key, value in context.invocation_metadata() or ():
-            if isinstance(value, str):
-                headers.setdefault(key, []).append(value)
-        self.metadata: Mapping[str, Sequence[str] | str] = headers
-
-    async def send(self, message: bytes) -> None:
-        """Send one response; return when flow control has taken it."""
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
-            # It fails when the client has gone; whoever waits for it hears so, if anybody does.
-            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not self._opening.done():
-            await asyncio.shield(self._opening)
-        await self._write(message)
-
-    async def may_end(self) -> None:
-        """Wait until a status may be sent: gRPC refuses one while headers are on their way."""
-        if self._opening is not None:
-            await asyncio.wait({self._opening}, timeout=_HEADERS_SECONDS)
-
-    async def receive(self) -> bytes | None:
-        """Return the next request; None at the end."""
-        message = await self._read()
-        return None if message is _END else bytes(message)
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _options(settings: XdsSettings) -> list[tuple[str, int]]:
-    age = int(settings.connection_age * 1000)
-    return [
-        # Node proxies ping every 30 s; by default a server answers that with GOAWAY.
-        ("grpc.http2.min_ping_interval_without_data_ms", 1000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-        ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # Dead peers: a connection that does not answer pings is dropped with all it holds.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # A returning client lists every version it holds: megabytes.
-        ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-        ("grpc.max_send_message_length", -1),
-        # Bursts of more than about a thousand new streams are refused otherwise.
-        ("grpc.server.max_pending_requests", 100_000),
-        ("grpc.server.max_pending_requests_hard_limit", 100_000),
-        # Pings every client with traffic: a third of the CPU with one connection per client.
-        ("grpc.http2.bdp_probe", 0),
-        # Two servers on one port would share it without a word.
-        ("grpc.so_reuseport", 0),
-        # gRPC adds its own jitter of a tenth; streams end a little later by themselves.
-        ("grpc.max_connection_age_ms", age),
-        ("grpc.max_connection_age_grace_ms", max(age // 2, 1000)),
-    ]
