@@ -25,6 +25,7 @@ from controlplane.mesh.route_parents import (
     NO_MATCHING_PARENT,
     NOT_ALLOWED,
     RESOLVED_REFERENCES,
+    ParentKey,
     RouteParents,
     parent_owner,
     parent_owners,
@@ -42,13 +43,6 @@ Route = connections.ConnectionRoute
 
 _TLS: Final = "TLSRoute"
 _NOWHERE: Final = Name("", "")
-
-
-class ParentKey(NamedTuple):
-    """One parent of one route, as the route names it."""
-
-    route: ObjectReference
-    parent: ParentReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

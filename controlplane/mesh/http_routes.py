@@ -1,7 +1,7 @@
 """Which routes waypoints apply to requests, as HTTPRoutes and GRPCRoutes say.
 
-Routes and what waypoints serve come in; the sorted routes of each HTTP port go out, what the
-author is told about each parent, and what is wrong as Problems. docs/protocol/http-routes.md.
+Routes and what waypoints serve come in; the sorted routes of each HTTP port go out, with what
+``http_route_verdicts`` tells their authors. docs/protocol/http-routes.md.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,53 +11,27 @@ from typing import Final, NamedTuple
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.http_route import Route
 from controlplane.mesh.foreign_services import ForeignKey
+from controlplane.mesh.http_route_verdicts import FullPort, Verdict, verdict_on
 from controlplane.mesh.inputs import Manifests
 from controlplane.mesh.namespaces import Membership, revision_filter
 from controlplane.mesh.problems import ProblemKey, problem_key
-from controlplane.mesh.route_backends import (
-    NOT_PERMITTED,
-    Attachment,
-    RefusedBackend,
-    RouteBackends,
-)
+from controlplane.mesh.route_backends import Attachment, RefusedBackend, RouteBackends
 from controlplane.mesh.route_detours import Lead, leads_of
-from controlplane.mesh.route_limits import (
-    MOST_OF_CONSUMERS,
-    MOST_OF_NAMESPACE,
-    FittingRoutes,
-    PortShare,
-    fitting_routes,
-)
+from controlplane.mesh.route_limits import FittingRoutes, PortShare, fitting_routes
 from controlplane.mesh.route_order import RankedRoute, ordered_routes
-from controlplane.mesh.route_parents import (
-    ACCEPTED,
-    RESOLVED_REFERENCES,
-    JudgedParent,
-    RouteParents,
-    parent_owner,
-    parent_owners,
-)
-from controlplane.mesh.route_rules import (
-    JudgedRoute,
-    JudgedRule,
-    RouteFault,
-    WantedBackend,
-    WantedMirror,
-    judge_route,
-)
+from controlplane.mesh.route_parents import ParentKey, RouteParents, parent_owners
+from controlplane.mesh.route_rules import JudgedRoute, WantedBackend, WantedMirror, judge_route
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.model.http_route import Destination, HttpRoute, Mirror, RouteBackend
-from controlplane.model.names import Name, ObjectReference
-from controlplane.model.problem import Problem, Severity
-from controlplane.model.route_parent import ParentCondition, ParentReference, RouteParent
+from controlplane.model.names import ObjectReference
+from controlplane.model.problem import Problem
+from controlplane.model.route_parent import RouteParent
 from controlplane.model.waypoint_traffic import Layer, ServedService
 
 _NOBODY: Final = ""
 _DEFAULT: Final = "default"
-_MOST_TOLD: Final = 8
-_TOO_MANY: Final = "TooManyMatches"
 _INVALID: Final = Destination(is_valid=False)
 
 
@@ -74,20 +48,6 @@ class PortRoutes(NamedTuple):
     foreign: tuple[ForeignKey, ...]
     leads: frozenset[Lead]
     refused: frozenset[ObjectReference]
-
-
-class ParentKey(NamedTuple):
-    """One parent of one route, as the route names it."""
-
-    route: ObjectReference
-    parent: ParentReference
-
-
-class Verdict(NamedTuple):
-    """What the author of a route is told, and what others are shown."""
-
-    parents: tuple[RouteParent, ...]
-    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +122,9 @@ def build_http_routes(graph: Graph, sources: HttpRouteSources) -> HttpRoutes:
     refusing = by_port.index("ports without a route", lambda each: each.refused)
 
     def tell(fetch: Fetch, each: JudgedRoute) -> Verdict:
-        return _verdict(fetch, parents, each, fetch.where(refusing, each.reference))
+        found = fetch.where(refusing, each.reference)
+        full = frozenset(FullPort(port.owner, port.key.port) for port in found)
+        return verdict_on(fetch, parents, each, full)
 
     verdicts = graph.derive("verdicts on routes of requests", judged, tell)
     return HttpRoutes(
@@ -291,142 +253,3 @@ def _foreign(key: EndpointsKey, routes: Iterable[HttpRoute]) -> Iterator[Foreign
         for place in (*used, *(mirror.destination for mirror in route.mirrors)):
             if place.is_valid and not place.is_served:
                 yield ForeignKey(key.waypoint, place.hostname, place.port, Layer.HTTP)
-
-
-def _verdict(
-    fetch: Fetch, parents: RouteParents, route: JudgedRoute, refusing: Iterable[PortRoutes]
-) -> Verdict:
-    """Return what is said of ``route``; ``refusing`` are ports that have no place for it."""
-    namespace = route.reference.namespace
-    told: list[RouteParent] = []
-    problems: dict[ProblemKey, Problem] = {}
-    faults = list(route.faults)
-    for index, parent in enumerate(route.parents):
-        judged = parents.judge(fetch, parent, namespace)
-        if judged is None:
-            continue
-        owner = parent_owner(parent, namespace) or route.reference
-        full = sorted({each.key.port for each in refusing if each.owner == owner})
-        if full:
-            judged = judged._replace(accepted=_too_many(owner, full), waypoints=())
-        attached = _Attached(
-            tuple(
-                Attachment(waypoint, namespace, owner)
-                for waypoint in judged.waypoints or (Name(namespace, ""),)
-            ),
-            parents.attached_ports(fetch, [parent], namespace, owner)
-            & {
-                port.number
-                for service in fetch.where(parents.served, owner)
-                for port in service.ports
-                if Layer.HTTP in port.layers
-            },
-        )
-        unresolved = _unresolved(fetch, parents.backends, attached, route.rules)
-        faults += unresolved
-        told.append(
-            RouteParent(
-                route=route.reference,
-                parent=parent,
-                conditions=_conditions(judged, (*route.faults, *unresolved)),
-                observed_generation=route.generation,
-            )
-        )
-        found = _parent_problem(route.reference, index, judged)
-        if found is not None:
-            problems[problem_key(found)] = found
-    if told:
-        for fault in faults:
-            found = _fault_problem(route.reference, fault)
-            problems.setdefault(problem_key(found), found)
-    return Verdict(tuple(told), tuple(problems.values()))
-
-
-class _Attached(NamedTuple):
-    """One parent of a route: at each of its waypoints, and the ports there."""
-
-    places: tuple[Attachment, ...]
-    ports: frozenset[int]
-
-
-def _unresolved(
-    fetch: Fetch, backends: RouteBackends, attached: _Attached, rules: Iterable[JudgedRule]
-) -> tuple[RouteFault, ...]:
-    """Return the backends that cannot be, as the waypoints of a parent see them."""
-    found: dict[str, RouteFault] = {}
-    for attachment in attached.places:
-        for rule in rules:
-            places = [(wanted.reference, wanted.field) for wanted in rule.backends]
-            places += [(wanted.reference, wanted.field) for wanted in rule.mirrors]
-            for reference, field in places:
-                resolved = backends.resolve_for(fetch, attachment, reference, Layer.HTTP)
-                if isinstance(resolved, RefusedBackend):
-                    refused = resolved
-                elif (
-                    not attachment.is_producer
-                    and resolved.owner == attachment.parent
-                    and attached.ports - {resolved.port.number}
-                ):
-                    message = f"requests to another port are not sent to {resolved.port.number}"
-                    refused = RefusedBackend(NOT_PERMITTED, message)
-                else:
-                    continue
-                code = "route.backend-not-usable"
-                fault = RouteFault(refused.reason, code, field, refused.message)
-                found.setdefault(field, fault)
-    return tuple(found.values())
-
-
-def _conditions(
-    parent: JudgedParent, faults: tuple[RouteFault, ...]
-) -> tuple[ParentCondition, ...]:
-    """Return what is said at one parent; the first fault is the reason, more are told."""
-    first = faults[0].reason if faults else RESOLVED_REFERENCES
-    texts = [f"{fault.field}: {fault.message}" for fault in faults[:_MOST_TOLD]]
-    if len(faults) > _MOST_TOLD:
-        texts.append(f"and {len(faults) - _MOST_TOLD} more")
-    message = "; ".join(texts)
-    resolved = ParentCondition(
-        RESOLVED_REFERENCES,
-        status=not faults,
-        reason=first,
-        message=message or "All references resolved",
-    )
-    both = (parent.accepted, resolved)
-    return both if parent.resolved is None else (*both, parent.resolved)
-
-
-def _too_many(owner: ObjectReference, ports: Iterable[int]) -> ParentCondition:
-    """Return that older routes have taken all there is; others say where requests go (HR-27)."""
-    message = (
-        f"{owner} has too many matches for requests of others at port "
-        f"{', '.join(map(str, ports))}: {MOST_OF_NAMESPACE} of one namespace and "
-        f"{MOST_OF_CONSUMERS} of all are applied, those of older routes first"
-    )
-    return ParentCondition(ACCEPTED, status=False, reason=_TOO_MANY, message=message)
-
-
-def _parent_problem(route: ObjectReference, index: int, parent: JudgedParent) -> Problem | None:
-    code = "route.no-waypoint" if parent.accepted.status else "route.parent-not-accepted"
-    if parent.accepted.reason == _TOO_MANY:
-        code = "route.too-many-matches"
-    said = parent.resolved if parent.accepted.status else parent.accepted
-    if said is None or parent.waypoints:
-        return None
-    return Problem(
-        severity=Severity.WARNING,
-        code=code,
-        message=said.message,
-        object=route,
-        field=f"spec.parentRefs[{index}]",
-    )
-
-
-def _fault_problem(route: ObjectReference, fault: RouteFault) -> Problem:
-    return Problem(
-        severity=Severity.WARNING if fault.is_served else Severity.ERROR,
-        code=fault.code,
-        message=fault.message,
-        object=route,
-        field=fault.field,
-    )

@@ -30,6 +30,13 @@ _GROUPS: Final = {"Service": ("", "core"), "ServiceEntry": (ISTIO_GROUP,)}
 _ELSEWHERE: Final = "NotAWaypoint"
 
 
+class ParentKey(NamedTuple):
+    """One parent of one route, as the route names it."""
+
+    route: ObjectReference
+    parent: ParentReference
+
+
 class NamedPort(NamedTuple):
     """A port of a parent as sections name it."""
 

@@ -16,7 +16,14 @@ from tests.support.mesh import Mesh
 USE = {"istio.io/use-waypoint": "waypoint"}
 WAYPOINT = Name("shop", "waypoint")
 WEB = "web.shop.svc.cluster.local"
-TO_WEB: dict[str, Any] = {"kind": "Service", "group": "", "name": "web"}
+SERVED = "- backendRefs: [{name: web, port: 80}]"
+
+
+def a_parent(
+    kind: str = "Service", name: str = "web", group: str = "", **rest: Any
+) -> dict[str, Any]:
+    """What a route is attached to, as a document has it."""
+    return {"kind": kind, "name": name, "group": group, **rest}
 
 
 def a_route(
@@ -35,7 +42,7 @@ def a_route(
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace, **metadata},
         "spec": {
-            "parentRefs": [TO_WEB] if parents is None else parents,
+            "parentRefs": [a_parent()] if parents is None else parents,
             "rules": yaml.safe_load(rules) if isinstance(rules, str) else rules,
         },
     }

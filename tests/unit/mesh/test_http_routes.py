@@ -1,4 +1,4 @@
-"""Routes of requests, from manifests to what waypoints apply and authors are told."""
+"""Routes of requests, from manifests to what waypoints apply."""
 
 from typing import Any
 
@@ -11,8 +11,6 @@ from controlplane.model.http_route import Destination, HttpRoute, PathKind, Path
 from controlplane.model.names import Name, ObjectReference
 from controlplane.model.waypoint_traffic import Layer
 from tests.support.builders import (
-    a_gateway,
-    a_gateway_class,
     a_pod,
     a_service,
     a_service_entry,
@@ -21,10 +19,11 @@ from tests.support.builders import (
 )
 from tests.support.mesh import Mesh
 from tests.support.routes import (
-    TO_WEB,
+    SERVED,
     USE,
     WAYPOINT,
     WEB,
+    a_parent,
     a_route,
     a_routed_mesh,
     conditions_of,
@@ -34,12 +33,7 @@ from tests.support.routes import (
 from tests.support.waypoint_meshes import SHARED
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
-SERVED = "- backendRefs: [{name: web, port: 80}]"
 OTHER = "other.far.svc.cluster.local"
-
-
-def to(kind: str = "Service", name: str = "web", group: str = "", **rest: Any) -> dict[str, Any]:
-    return {"kind": kind, "name": name, "group": group, **rest}
 
 
 def an_other(**rest: Any) -> Any:
@@ -78,8 +72,8 @@ def test_parents_are_services_and_service_entries_of_any_namespace() -> None:
             SERVED,
             namespace="far",
             parents=[
-                to(namespace="shop"),
-                to("ServiceEntry", "api", "networking.istio.io", namespace="shop"),
+                a_parent(namespace="shop"),
+                a_parent("ServiceEntry", "api", "networking.istio.io", namespace="shop"),
             ],
         ),
     )
@@ -93,11 +87,11 @@ def test_parents_are_services_and_service_entries_of_any_namespace() -> None:
 @pytest.mark.parametrize(
     "parent",
     [
-        to("Service", "web", "apps"),
-        to("ServiceEntry", "web"),
-        to("Gateway", "waypoint", "gateway.networking.k8s.io"),
-        to("Service", "other"),
-        to("Service", "web", namespace="far"),
+        a_parent("Service", "web", "apps"),
+        a_parent("ServiceEntry", "web"),
+        a_parent("Gateway", "waypoint", "gateway.networking.k8s.io"),
+        a_parent("Service", "other"),
+        a_parent("Service", "web", namespace="far"),
     ],
 )
 def test_others_are_no_parents(parent: dict[str, Any]) -> None:
@@ -122,7 +116,7 @@ PORTS = [
 
 def _on_ports(**parent: Any) -> list[int]:
     mesh = Mesh()
-    route = a_route(SERVED, parents=[to(**parent)])
+    route = a_route(SERVED, parents=[a_parent(**parent)])
     service = a_service("web", "shop", labels=USE, ports=PORTS)
     mesh.apply([a_waypoint("waypoint", "shop"), service, route])
     return [key.port for key, _ in mesh.world.http_routes.by_port.items()]
@@ -146,7 +140,7 @@ def test_ports_that_do_not_match_have_no_routes() -> None:
 @pytest.mark.proves("HR-8")
 def test_consumers_come_first_and_others_are_served_as_before() -> None:
     exact = "[{matches: [{path: {type: Exact, value: /a}}], backendRefs: [{name: web, port: 80}]}]"
-    parents = [to(namespace="shop")]
+    parents = [a_parent(namespace="shop")]
     consumer = a_route("[{name: theirs}]", "their", "apps", parents=parents)
     mesh = a_routed_mesh(consumer)
     theirs, default = routes_of(mesh)
@@ -169,7 +163,7 @@ def test_the_namespace_of_the_waypoint_is_a_producer() -> None:
         [
             a_waypoint("waypoint", "shop", listeners=(SHARED,)),
             a_service("web", "far", labels=use),
-            a_route(SERVED, parents=[to(namespace="far")]),
+            a_route(SERVED, parents=[a_parent(namespace="far")]),
         ]
     )
     (route,) = routes_of(mesh, hostname="web.far.svc.cluster.local")
@@ -240,7 +234,7 @@ def a_consumers_mesh(*backends: str, mirrors: tuple[str, ...] = (), port: str = 
         f"{{type: RequestMirror, requestMirror: {{backendRef: {{{each}}}}}}}" for each in mirrors
     )
     leads = ", ".join(f"{{{each}}}" for each in backends)
-    parent = to(namespace="shop", **({"port": int(port)} if port else {}))
+    parent = a_parent(namespace="shop", **({"port": int(port)} if port else {}))
     rule = f"- {{filters: [{copies}], backendRefs: [{leads}]}}"
     ports = [a_service_port(80, name="http"), a_service_port(90, name="http-admin")]
     return a_routed_mesh(
@@ -364,80 +358,6 @@ def test_bytes_that_are_served_are_foreign_to_requests() -> None:
     assert _foreign(mesh) == {("bytes.shop.svc.cluster.local", 9000, Layer.HTTP)}
 
 
-@pytest.mark.proves("HR-50", "HR-53")
-def test_what_the_author_of_a_good_route_is_told() -> None:
-    mesh = a_routed_mesh(a_route(SERVED, generation=7))
-    conditions = conditions_of(mesh)
-    assert [(each.status, each.reason) for each in conditions.values()] == [
-        (True, "Accepted"),
-        (True, "ResolvedRefs"),
-        (True, "ResolvedWaypoints"),
-    ]
-    assert "shop/waypoint" in conditions["ResolvedWaypoints"].message
-    ((_, told),) = mesh.world.http_routes.parents.items()
-    assert (told.observed_generation, told.parent.name) == (7, TO_WEB["name"])
-    assert problem_codes(mesh) == []
-
-
-@pytest.mark.refutes("HR-53")
-def test_without_a_waypoint_a_route_has_no_effect() -> None:
-    mesh = Mesh()
-    mesh.apply([a_service("web", "shop"), a_route(SERVED)])
-    told = conditions_of(mesh)["ResolvedWaypoints"]
-    assert told.status
-    assert "istio.io/use-waypoint" in told.message
-    assert problem_codes(mesh) == [("route.no-waypoint", "spec.parentRefs[0]")]
-
-
-@pytest.mark.proves("HR-51")
-@pytest.mark.parametrize(
-    ("parent", "reason"),
-    [
-        (to(name="gone"), "NoMatchingParent"),
-        (to(namespace="far"), "NoMatchingParent"),
-        (to(port=81), "NoMatchingParent"),
-        (to(sectionName="odd"), "NoMatchingParent"),
-        (to("Gateway", "waypoint", "gateway.networking.k8s.io"), "NotAllowedByListeners"),
-    ],
-)
-def test_parents_that_cannot_be(parent: dict[str, Any], reason: str) -> None:
-    mesh = a_routed_mesh(a_route(SERVED, parents=[parent]))
-    accepted = conditions_of(mesh)["Accepted"]
-    assert (accepted.status, accepted.reason) == (False, reason)
-    assert problem_codes(mesh) == [("route.parent-not-accepted", "spec.parentRefs[0]")]
-
-
-@pytest.mark.refutes("HR-50", "HR-51", "HR-52")
-@pytest.mark.parametrize(
-    "parent",
-    [
-        to("Gateway", "edge", "gateway.networking.k8s.io"),
-        to("Gateway", "gone", "gateway.networking.k8s.io"),
-        to("Inference", "pool", "example.com"),
-        to(name="elsewhere"),
-    ],
-)
-def test_others_business_gets_no_answer(parent: dict[str, Any]) -> None:
-    mesh = a_routed_mesh(
-        a_gateway_class("other", "example.com/controller"),
-        a_gateway(
-            "edge", "shop", class_name="other", listeners=(), addresses={"IPAddress": "10.1.1.1"}
-        ),
-        a_service("elsewhere", "shop", labels={"istio.io/use-waypoint": "edge"}),
-        a_route("- backendRefs: [{name: gone, port: 80}]", parents=[parent]),
-    )
-    assert mesh.world.http_routes.parents.items() == []
-    assert [code for code, _ in problem_codes(mesh) if code.startswith("route.")] == []
-
-
-@pytest.mark.refutes("HR-52")
-def test_faults_are_told_as_far_as_there_is_room() -> None:
-    rules = "\n".join("- {filters: [{type: Odd}]}" for _ in range(16))
-    mesh = a_routed_mesh(a_route(rules))
-    assert conditions_of(mesh)["ResolvedRefs"].message.endswith("and 8 more")
-    assert len(problem_codes(mesh)) == 16
-
-
 class _Changes:
     def __init__(self, mesh: Mesh) -> None:
         self.keys: list[tuple[str, int]] = []
@@ -456,14 +376,14 @@ def test_an_edit_touches_its_ports() -> None:
             a_waypoint("waypoint", "shop"),
             a_service("web", "shop", labels=USE, ports=PORTS),
             a_service("second", "shop", labels=USE, ports=PORTS),
-            a_route(SERVED, "one", parents=[to(port=81)]),
-            a_route(SERVED, "two", parents=[to(name="second")]),
+            a_route(SERVED, "one", parents=[a_parent(port=81)]),
+            a_route(SERVED, "two", parents=[a_parent(name="second")]),
             a_route(SERVED, "three"),
         ]
     )
     changes = _Changes(mesh)
     changes.keys.clear()
-    mesh.apply([a_route("[{name: new}]", "one", parents=[to(port=81)])])
+    mesh.apply([a_route("[{name: new}]", "one", parents=[a_parent(port=81)])])
     assert changes.keys == [(WEB, 81)]
 
 

@@ -15,6 +15,7 @@ from controlplane.model.http_route import HttpRoute, RequestMatch
 from controlplane.model.names import Name, ObjectReference
 from tests.support.mesh import Mesh
 from tests.support.routes import (
+    a_parent,
     a_route,
     a_routed_mesh,
     conditions_of,
@@ -22,7 +23,6 @@ from tests.support.routes import (
     routes_of,
 )
 
-TO_SHOP = [{"kind": "Service", "group": "", "name": "web", "namespace": "shop"}]
 LARGEST = 128
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
@@ -82,7 +82,7 @@ def _of_consumer(name: str, *, matches: int = LARGEST, **rest: Any) -> Any:
         }
         for number in range(2)
     ]
-    return a_route(rules, name, "far", parents=TO_SHOP, **rest)
+    return a_route(rules, name, "far", parents=[a_parent(namespace="shop")], **rest)
 
 
 def _crowded() -> Mesh:
