@@ -77,6 +77,8 @@ class Source(msgspec.Struct, frozen=True):
     not_ip_blocks: tuple[str, ...] = ()
     remote_ip_blocks: tuple[str, ...] = ()
     not_remote_ip_blocks: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()
+    not_trust_domains: tuple[str, ...] = ()
 
 
 class Operation(msgspec.Struct, frozen=True):

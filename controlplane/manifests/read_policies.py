@@ -53,6 +53,8 @@ class RawSource(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     not_ip_blocks: Values = ()
     remote_ip_blocks: Values = ()
     not_remote_ip_blocks: Values = ()
+    trust_domains: Values = ()
+    not_trust_domains: Values = ()
 
 
 class RawOperation(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

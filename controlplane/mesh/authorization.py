@@ -103,6 +103,9 @@ _SOURCE_HTTP: Final = (
     ("not_remote_ip_blocks", "notRemoteIpBlocks"),
     ("request_principals", "requestPrincipals"),
     ("not_request_principals", "notRequestPrincipals"),
+    # Nothing of HTTP, but node proxies have no word for it either.
+    ("trust_domains", "trustDomains"),
+    ("not_trust_domains", "notTrustDomains"),
 )
 _OPERATION: Final = (
     _Field("ports", "ports", "destination_ports", port_match),

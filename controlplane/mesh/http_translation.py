@@ -33,6 +33,7 @@ _SOURCE: Final = (
     ("principals", "principals", Attribute.PRINCIPAL),
     ("namespaces", "namespaces", Attribute.NAMESPACE),
     ("service_accounts", "serviceAccounts", Attribute.SERVICE_ACCOUNT),
+    ("trust_domains", "trustDomains", Attribute.TRUST_DOMAIN),
     ("ip_blocks", "ipBlocks", Attribute.SOURCE_IP),
     ("remote_ip_blocks", "remoteIpBlocks", Attribute.REMOTE_IP),
     ("request_principals", "requestPrincipals", Attribute.TOKEN_PRINCIPAL),

@@ -46,6 +46,7 @@ _FIELDS = {
     "source.principal": (Source, "principals"),
     "source.namespace": (Source, "namespaces"),
     "source.serviceAccount": (Source, "service_accounts"),
+    "source.trustDomain": (Source, "trust_domains"),
     "source.ip": (Source, "ip_blocks"),
     "remote.ip": (Source, "remote_ip_blocks"),
     "request.auth.principal": (Source, "request_principals"),

@@ -237,6 +237,7 @@ _FROM = _both_ways(
     requestPrincipals="request.auth.principal",
     namespaces="source.namespace",
     serviceAccounts="source.serviceAccount",
+    trustDomains="source.trustDomain",
     ipBlocks="source.ip",
     remoteIpBlocks="remote.ip",
 )

@@ -80,6 +80,7 @@ FIELDS = [
     (Source, "principals", "td/ns/default/sa/web", "td/ns/default/sa/db"),
     (Source, "namespaces", "default", "other"),
     (Source, "service_accounts", "web", "db"),
+    (Source, "trust_domains", "td", "other.example"),
     (Source, "ip_blocks", "10.1.0.0/16", "10.2.0.0/16"),
     (Source, "remote_ip_blocks", "203.0.113.9", "10.1.2.3"),
     (Source, "request_principals", "*", "https://i/bob"),

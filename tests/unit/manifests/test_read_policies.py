@@ -29,6 +29,26 @@ def field_refused(spec: str, kind: str = "AuthorizationPolicy") -> str | None:
     return problem.field
 
 
+SOURCE = (
+    "principals requestPrincipals namespaces serviceAccounts trustDomains ipBlocks remoteIpBlocks"
+)
+OPERATION = "hosts ports methods paths"
+
+
+@pytest.mark.refutes("MF-13")
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("from: [{source", name) for name in SOURCE.split()]
+    + [("to: [{operation", name) for name in OPERATION.split()],
+)
+def test_no_field_of_the_api_is_unknown(place: str, name: str) -> None:
+    twin = f"not{name[0].upper()}{name[1:]}"
+    (rule,) = policy(f"{{rules: [{{{place}: {{{name}: [a], {twin}: [b]}}}}]}}]}}").rules
+    (element,) = rule.sources or rule.operations
+    written = {field: getattr(element, field) for field in element.__struct_fields__}
+    assert sorted(value for value in written.values() if value) == [("a",), ("b",)]
+
+
 @pytest.mark.refutes("MF-13", "MF-15")
 def test_every_known_field_is_read() -> None:
     source = {name: (f"{name}-1", f"{name}-2") for name in Source.__struct_fields__}

@@ -176,6 +176,8 @@ HTTP = [
     _a_rule(when=(When("connection.sni", values=("y",)),)),
     _a_rule(when=(When("remote.ip", values=("y",)),)),
     _a_rule(when=(When("experimental.anything"),)),
+    _a_rule(Source(trust_domains=("td",))),
+    _a_rule(Source(not_trust_domains=("td",))),
 ]
 L4 = _a_rule(Source(principals=("td/ns/default/sa/alice",)))
 L4_GROUP = Group((Rule((Match(principals=(ALICE,)),)),))

@@ -7,7 +7,13 @@ import pytest
 from controlplane.manifests.istio import AuthorizationRule, Operation, Source, When
 from controlplane.mesh.authorization import DRY_RUN
 from controlplane.mesh.http_translation import HttpTranslation, translate_http_policy
-from controlplane.model.http_policy import Attribute, HttpAction, HttpRule, PathTemplate
+from controlplane.model.http_policy import (
+    Attribute,
+    HttpAction,
+    HttpRule,
+    PathTemplate,
+    Wildcard,
+)
 from controlplane.model.policy import MatchType, StringMatch
 from tests.support.builders import an_authorization_policy
 
@@ -54,6 +60,17 @@ def test_a_policy_is_read_with_everything_it_says() -> None:
         (("a",), True),
     ]
     assert translation.problems == ()
+
+
+@pytest.mark.proves("HP-4")
+@pytest.mark.parametrize("negated", [False, True])
+def test_a_source_may_be_of_a_trust_domain(negated: bool) -> None:
+    field = "not_trust_domains" if negated else "trust_domains"
+    source = Source(**{field: ("td", "t*")})
+    (read,) = _rules(_translated(AuthorizationRule(sources=(source,))))
+    (criterion,) = read.sources[0]
+    assert (criterion.attribute, criterion.is_negated) == (Attribute.TRUST_DOMAIN, negated)
+    assert criterion.values == (Wildcard(("td",)), Wildcard(("t", "")))
 
 
 UNUSABLE = [
