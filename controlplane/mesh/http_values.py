@@ -34,6 +34,8 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9\-._~%!$&'()+,;:@=]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST: Final = 4096
 _MOST_HOLES: Final = 5
+_LONGEST_TEMPLATE: Final = 256
+"""What an Envoy takes, in characters without braces."""
 
 
 def text(value: str, namespace: str) -> StringMatch | None:
@@ -91,9 +93,10 @@ def path(value: str, namespace: str) -> Value | None:
     literal = [each for each in (segments[:-1] if has_rest else segments) if each != "{*}"]
     if not 0 < holes <= _MOST_HOLES or not all(_SEGMENT.fullmatch(each) for each in literal):
         return None
-    if "" in literal:
+    template = value.replace("{", "").replace("}", "")
+    if "" in literal or len(template) > _LONGEST_TEMPLATE:
         return None
-    return PathTemplate(value.replace("{", "").replace("}", ""))
+    return PathTemplate(template)
 
 
 def host_in_any_form(value: Value | None) -> Value | None:

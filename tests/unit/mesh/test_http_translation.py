@@ -95,6 +95,7 @@ UNUSABLE_OPERATIONS = [
     (Operation(paths=("",)), "paths[0]"),
     (Operation(paths=("/a/{b}",)), "paths[0]"),
     (Operation(paths=("/{*}" + "/a" * 3000,)), "paths[0]"),
+    (Operation(paths=("/{*}/" + "a" * 254,)), "paths[0]"),
     (Operation(paths=("/{**}/a",)), "paths[0]"),
     (Operation(paths=("a/{*}",)), "paths[0]"),
     (Operation(paths=("/{*}/*",)), "paths[0]"),
@@ -180,6 +181,8 @@ def test_braces_make_a_template() -> None:
     assert read("/{**}") == PathTemplate("/**")
     assert read("/a/*") == StringMatch(MatchType.PREFIX, "/a/")
     assert read("/a/*/b") == StringMatch(MatchType.EXACT, "/a/*/b")
+    longest = f"/*/{'a' * 253}"
+    assert read(longest.replace("*", "{*}")) == PathTemplate(longest)
 
 
 @pytest.mark.proves("HP-11")
