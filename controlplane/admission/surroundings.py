@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from controlplane.manifests.gateway import Gateway
-from controlplane.manifests.http_route import BackendTarget, Route
+from controlplane.manifests.http_route import Route
 from controlplane.manifests.istio import (
     AuthorizationPolicy,
     RequestAuthentication,
@@ -21,6 +21,7 @@ from controlplane.manifests.istio import (
 )
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.mesh.inputs import MESH
 from controlplane.mesh.wishes import Wish, canary_wish, namespace_wishes, waypoint_wish
 from controlplane.model.names import Name, ServiceName

@@ -3,17 +3,13 @@
 import msgspec
 
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.model.route_parent import ParentReference
 
 
-class BackendReference(msgspec.Struct, frozen=True, gc=False):
-    """A backend as a rule names it; ``namespace`` "" is the route's own, ``port`` 0 is absent."""
+class BackendReference(BackendTarget, frozen=True, gc=False):
+    """A backend of a rule, and its share of the connections."""
 
-    name: str
-    group: str = ""
-    kind: str = "Service"
-    namespace: str = ""
-    port: int = 0
     weight: int = 1
 
 

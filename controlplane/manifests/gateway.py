@@ -1,9 +1,13 @@
 """Gateway API kinds."""
 
+from typing import Final
+
 import msgspec
 
 from controlplane.manifests.metadata import Manifest
 from controlplane.model.labels import LabelSelector
+
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 
 class AllowedNamespaces(msgspec.Struct, frozen=True):

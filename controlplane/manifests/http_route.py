@@ -9,6 +9,7 @@ from datetime import timedelta
 import msgspec
 
 from controlplane.manifests.metadata import Manifest
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.model.http_route import HeaderChanges
 from controlplane.model.route_parent import ParentReference
 
@@ -61,16 +62,6 @@ class RewriteFilter(msgspec.Struct, frozen=True):
 
     hostname: str = ""
     path: PathModifier | None = None
-
-
-class BackendTarget(msgspec.Struct, frozen=True, gc=False):
-    """An object that requests go to; ``port`` 0 is absent."""
-
-    name: str
-    group: str = ""
-    kind: str = "Service"
-    namespace: str = ""
-    port: int = 0
 
 
 class MirrorFilter(msgspec.Struct, frozen=True):

@@ -6,22 +6,11 @@ import msgspec
 
 from controlplane.manifests.read_fields import OptionalPort
 from controlplane.manifests.read_metadata import RawObject
+from controlplane.manifests.read_route_references import RawBackend, RawBackendTarget, RawParent
 
-Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Share = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
-
-
-class RawParent(msgspec.Struct, rename="camel"):
-    """``parentRefs[]``."""
-
-    name: str
-    group: str | None = None
-    kind: str | None = None
-    namespace: str | None = None
-    section_name: str | None = None
-    port: OptionalPort | None = None
 
 
 class RawTypedValue(msgspec.Struct, rename="camel"):
@@ -96,16 +85,6 @@ class RawRewrite(msgspec.Struct, rename="camel"):
     path: RawPathModifier | None = None
 
 
-class RawTarget(msgspec.Struct, rename="camel"):
-    """``backendRef`` of a mirror."""
-
-    name: str
-    group: str | None = None
-    kind: str | None = None
-    namespace: str | None = None
-    port: OptionalPort | None = None
-
-
 class RawFraction(msgspec.Struct, rename="camel"):
     """``fraction`` of a mirror."""
 
@@ -116,7 +95,7 @@ class RawFraction(msgspec.Struct, rename="camel"):
 class RawMirror(msgspec.Struct, rename="camel"):
     """``requestMirror``."""
 
-    backend_ref: RawTarget
+    backend_ref: RawBackendTarget
     percent: Share | None = None
     fraction: RawFraction | None = None
 
@@ -144,10 +123,9 @@ class RawFilter(msgspec.Struct, rename="camel"):
     cors: RawCrossOrigin | None = None
 
 
-class RawBackend(RawTarget, rename="camel"):
-    """``backendRefs[]``."""
+class RawFilteredBackend(RawBackend, rename="camel"):
+    """``backendRefs[]``, which have filters of their own."""
 
-    weight: Weight | None = None
     filters: list[RawFilter] | None = None
 
 
@@ -187,7 +165,7 @@ class RawRuleEnd(msgspec.Struct, rename="camel"):
 
     name: str | None = None
     filters: list[RawFilter] | None = None
-    backend_refs: list[RawBackend] | None = None
+    backend_refs: list[RawFilteredBackend] | None = None
     timeouts: RawTimeouts | None = None
     retry: RawRetry | None = None
     session_persistence: RawPersistence | None = None

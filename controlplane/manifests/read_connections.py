@@ -3,43 +3,24 @@
 Also ConfigMaps that hold the certificates of an authority: nothing else of one is kept.
 """
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from controlplane.manifests import connections
 from controlplane.manifests.core import ConfigMap
 from controlplane.manifests.metadata import Metadata
-from controlplane.manifests.read_fields import OptionalPort, objects
+from controlplane.manifests.read_fields import objects
 from controlplane.manifests.read_metadata import RawObject
-from controlplane.model.route_parent import ParentReference
+from controlplane.manifests.read_route_references import (
+    RawBackend,
+    RawParent,
+    read_parents,
+    read_target,
+    read_weight,
+)
 
 AUTHORITY_KEY: Final = "ca.crt"
-_GATEWAY: Final = "gateway.networking.k8s.io"
-
-_Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-
-
-class RawParent(msgspec.Struct, rename="camel"):
-    """``parentRefs[]`` of a route."""
-
-    name: str
-    group: str | None = None
-    kind: str | None = None
-    namespace: str | None = None
-    section_name: str | None = None
-    port: OptionalPort | None = None
-
-
-class RawBackend(msgspec.Struct, rename="camel"):
-    """``backendRefs[]`` of a rule."""
-
-    name: str
-    group: str | None = None
-    kind: str | None = None
-    namespace: str | None = None
-    port: OptionalPort | None = None
-    weight: _Weight | None = None
 
 
 class RawRule(msgspec.Struct, rename="camel"):
@@ -176,7 +157,7 @@ def _route(
     return connections.ConnectionRoute(
         metadata=metadata,
         route_kind=kind,
-        parents=tuple(_parent(parent) for parent in spec.parent_refs or ()),
+        parents=read_parents(spec.parent_refs),
         hostnames=hostnames,
         rules=tuple(
             connections.ConnectionRule(tuple(_backend(each) for each in rule.backend_refs or ()))
@@ -185,23 +166,13 @@ def _route(
     )
 
 
-def _parent(raw: RawParent) -> ParentReference:
-    return ParentReference(
-        group=_GATEWAY if raw.group is None else raw.group,
-        kind=raw.kind or "Gateway",
-        namespace=raw.namespace or "",
-        name=raw.name,
-        section=raw.section_name or "",
-        port=raw.port or 0,
-    )
-
-
 def _backend(raw: RawBackend) -> connections.BackendReference:
+    target = read_target(raw)
     return connections.BackendReference(
-        name=raw.name,
-        group=raw.group or "",
-        kind=raw.kind or "Service",
-        namespace=raw.namespace or "",
-        port=raw.port or 0,
-        weight=1 if raw.weight is None else raw.weight,
+        name=target.name,
+        group=target.group,
+        kind=target.kind,
+        namespace=target.namespace,
+        port=target.port,
+        weight=read_weight(raw),
     )

@@ -14,10 +14,9 @@ from controlplane.manifests import raw_http_route as raws
 from controlplane.manifests.documents import Path
 from controlplane.manifests.metadata import Metadata
 from controlplane.manifests.read_fields import RefusedFieldError, objects
+from controlplane.manifests.read_route_references import read_parents, read_target, read_weight
 from controlplane.model.http_route import HeaderChanges, HeaderValue
-from controlplane.model.route_parent import ParentReference
 
-_GATEWAY: Final = "gateway.networking.k8s.io"
 _DURATION: Final = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")
 _PART: Final = re.compile(r"([0-9]+)(ms|h|m|s)")
 _MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -34,7 +33,7 @@ def read_http_route(raw: raws.RawHttpRoute, metadata: Metadata) -> manifests.Rou
     return manifests.Route(
         metadata=metadata,
         route_kind="HTTPRoute",
-        parents=_parents(spec.parent_refs),
+        parents=read_parents(spec.parent_refs),
         rules=tuple(
             _rule(rule, tuple(_match(each) for each in objects(rule.matches, _MATCH)), index)
             for index, rule in enumerate(objects(rules, _RULE))
@@ -48,7 +47,7 @@ def read_grpc_route(raw: raws.RawGrpcRoute, metadata: Metadata) -> manifests.Rou
     return manifests.Route(
         metadata=metadata,
         route_kind="GRPCRoute",
-        parents=_parents(spec.parent_refs),
+        parents=read_parents(spec.parent_refs),
         rules=tuple(
             _rule(
                 rule, tuple(_grpc_match(each) for each in objects(rule.matches, _GRPC_MATCH)), index
@@ -66,20 +65,6 @@ def read_duration(text: str | None, path: Path) -> timedelta | None:
         raise RefusedFieldError(path, f"{text!r} is no duration such as 10s or 1h30m")
     parts = (int(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(text))
     return timedelta(milliseconds=sum(parts))
-
-
-def _parents(raw: list[raws.RawParent] | None) -> tuple[ParentReference, ...]:
-    return tuple(
-        ParentReference(
-            group=_GATEWAY if parent.group is None else parent.group,
-            kind=parent.kind or "Gateway",
-            namespace=parent.namespace or "",
-            name=parent.name,
-            section=parent.section_name or "",
-            port=parent.port or 0,
-        )
-        for parent in raw or ()
-    )
 
 
 def _rule(
@@ -193,7 +178,7 @@ def _rewrite(raw: raws.RawRewrite | None) -> manifests.RewriteFilter | None:
 def _mirror(raw: raws.RawMirror | None) -> manifests.MirrorFilter | None:
     if raw is None:
         return None
-    target = _target(raw.backend_ref)
+    target = read_target(raw.backend_ref)
     if raw.fraction is not None:
         denominator = raw.fraction.denominator or 100
         return manifests.MirrorFilter(target, raw.fraction.numerator, denominator)
@@ -213,20 +198,10 @@ def _cross_origin(raw: raws.RawCrossOrigin | None) -> manifests.CrossOriginFilte
     )
 
 
-def _target(raw: raws.RawTarget) -> manifests.BackendTarget:
-    return manifests.BackendTarget(
-        name=raw.name,
-        group=raw.group or "",
-        kind=raw.kind or "Service",
-        namespace=raw.namespace or "",
-        port=raw.port or 0,
-    )
-
-
-def _backend(raw: raws.RawBackend) -> manifests.WeightedBackend:
+def _backend(raw: raws.RawFilteredBackend) -> manifests.WeightedBackend:
     return manifests.WeightedBackend(
-        target=_target(raw),
-        weight=1 if raw.weight is None else raw.weight,
+        target=read_target(raw),
+        weight=read_weight(raw),
         filters=_filters(raw.filters),
     )
 

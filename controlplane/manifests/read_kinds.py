@@ -18,6 +18,7 @@ from controlplane.manifests import (
     read_tokens,
     read_traffic_rules,
 )
+from controlplane.manifests.gateway import GATEWAY_GROUP
 from controlplane.manifests.metadata import Manifest, Metadata
 from controlplane.manifests.read_metadata import RawObject
 
@@ -37,7 +38,6 @@ class Kind:
 
 _V1: Final = ("v1",)
 _APPS: Final = ("v1", "v1beta2", "v1beta1")
-_GATEWAY: Final = "gateway.networking.k8s.io"
 _GATEWAY_VERSIONS: Final = ("v1", "v1beta1", "v1alpha2")
 _TCP_VERSIONS: Final = ("v1", "v1alpha2")
 _TLS_VERSIONS: Final = ("v1", "v1alpha3", "v1alpha2")
@@ -65,20 +65,20 @@ _ROWS: Final = (
          read=read_core.read_stateful_set),
     Kind(group="apps", kind="DaemonSet", versions=_APPS, raw=read_core.RawWorkloadTemplate,
          read=read_core.read_daemon_set),
-    Kind(group=_GATEWAY, kind="Gateway", versions=_GATEWAY_VERSIONS, raw=read_gateway.RawGateway,
-         read=read_gateway.read_gateway, keeps_annotations=True),
-    Kind(group=_GATEWAY, kind="GatewayClass", versions=_GATEWAY_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="Gateway", versions=_GATEWAY_VERSIONS,
+         raw=read_gateway.RawGateway, read=read_gateway.read_gateway, keeps_annotations=True),
+    Kind(group=GATEWAY_GROUP, kind="GatewayClass", versions=_GATEWAY_VERSIONS,
          raw=read_gateway.RawGatewayClass, read=read_gateway.read_gateway_class,
          namespaced=False, keeps_annotations=True),
-    Kind(group=_GATEWAY, kind="HTTPRoute", versions=_GATEWAY_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="HTTPRoute", versions=_GATEWAY_VERSIONS,
          raw=raw_http_route.RawHttpRoute, read=read_http_route.read_http_route),
-    Kind(group=_GATEWAY, kind="GRPCRoute", versions=_GATEWAY_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="GRPCRoute", versions=_GATEWAY_VERSIONS,
          raw=raw_http_route.RawGrpcRoute, read=read_http_route.read_grpc_route),
-    Kind(group=_GATEWAY, kind="TCPRoute", versions=_TCP_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="TCPRoute", versions=_TCP_VERSIONS,
          raw=read_connections.RawConnectionRoute, read=read_connections.read_tcp_route),
-    Kind(group=_GATEWAY, kind="TLSRoute", versions=_TLS_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="TLSRoute", versions=_TLS_VERSIONS,
          raw=read_connections.RawConnectionRoute, read=read_connections.read_tls_route),
-    Kind(group=_GATEWAY, kind="BackendTLSPolicy", versions=_BACKEND_VERSIONS,
+    Kind(group=GATEWAY_GROUP, kind="BackendTLSPolicy", versions=_BACKEND_VERSIONS,
          raw=read_connections.RawBackendTLSPolicy,
          read=read_connections.read_backend_tls_policy),
     Kind(group=_NETWORKING, kind="ServiceEntry", versions=_NETWORKING_VERSIONS,

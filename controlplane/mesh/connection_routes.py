@@ -15,7 +15,6 @@ from controlplane.mesh.foreign_services import ForeignKey
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.route_backends import (
-    BackendReference,
     RefusedBackend,
     ResolvedBackend,
     RouteBackends,
@@ -174,10 +173,7 @@ def _resolve(
     waypoint: Name,
     backend: connections.BackendReference,
 ) -> ResolvedBackend | RefusedBackend:
-    reference = BackendReference(
-        backend.group, backend.kind, backend.namespace, backend.name, backend.port
-    )
-    return backends.resolve(fetch, waypoint, route.metadata.namespace, reference, Layer.TCP)
+    return backends.resolve(fetch, waypoint, route.metadata.namespace, backend, Layer.TCP)
 
 
 def _foreign(route: ConnectionRoute) -> tuple[ForeignKey, ...]:

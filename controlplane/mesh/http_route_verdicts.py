@@ -113,10 +113,8 @@ def _unresolved(
     found: dict[str, RouteFault] = {}
     for attachment in attached.places:
         for rule in rules:
-            places = [(wanted.reference, wanted.field) for wanted in rule.backends]
-            places += [(wanted.reference, wanted.field) for wanted in rule.mirrors]
-            for reference, field in places:
-                resolved = backends.resolve_for(fetch, attachment, reference, Layer.HTTP)
+            for wanted in rule.sent_to:
+                resolved = backends.resolve_for(fetch, attachment, wanted.target, Layer.HTTP)
                 if isinstance(resolved, RefusedBackend):
                     refused = resolved
                 elif (
@@ -129,8 +127,8 @@ def _unresolved(
                 else:
                     continue
                 code = "route.backend-not-usable"
-                fault = RouteFault(refused.reason, code, field, refused.message)
-                found.setdefault(field, fault)
+                fault = RouteFault(refused.reason, code, wanted.field, refused.message)
+                found.setdefault(wanted.field, fault)
     return tuple(found.values())
 
 

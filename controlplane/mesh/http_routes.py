@@ -17,10 +17,11 @@ from controlplane.mesh.namespaces import Membership, revision_filter
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.route_backends import Attachment, RefusedBackend, RouteBackends
 from controlplane.mesh.route_detours import Lead, leads_of
+from controlplane.mesh.route_filters import MirrorTarget
 from controlplane.mesh.route_limits import FittingRoutes, PortShare, fitting_routes
 from controlplane.mesh.route_order import RankedRoute, ordered_routes
 from controlplane.mesh.route_parents import ParentKey, RouteParents, parent_owners
-from controlplane.mesh.route_rules import JudgedRoute, WantedBackend, WantedMirror, judge_route
+from controlplane.mesh.route_rules import JudgedRoute, WantedBackend, judge_route
 from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_endpoints import EndpointsKey
 from controlplane.mesh.waypoint_services import WaypointHost
@@ -215,7 +216,7 @@ def _backend(
 ) -> RouteBackend:
     destination = _INVALID
     if wanted.is_usable:
-        found = backends.resolve_for(fetch, attachment, wanted.reference, Layer.HTTP)
+        found = backends.resolve_for(fetch, attachment, wanted.target, Layer.HTTP)
         destination = _INVALID if isinstance(found, RefusedBackend) else found.destination
     return RouteBackend(
         destination=destination,
@@ -229,10 +230,10 @@ def _mirrors(
     fetch: Fetch,
     backends: RouteBackends,
     attachment: Attachment,
-    mirrors: Iterable[WantedMirror],
+    mirrors: Iterable[MirrorTarget],
 ) -> Iterator[Mirror]:
     for wanted in mirrors:
-        found = backends.resolve_for(fetch, attachment, wanted.reference, Layer.HTTP)
+        found = backends.resolve_for(fetch, attachment, wanted.target, Layer.HTTP)
         if not isinstance(found, RefusedBackend):
             yield Mirror(found.destination, wanted.millionths)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch
-from controlplane.manifests.gateway import GatewayClass
+from controlplane.manifests.gateway import GATEWAY_GROUP, GatewayClass
 from controlplane.manifests.istio import (
     AuthorizationPolicy,
     RequestAuthentication,
@@ -29,7 +29,6 @@ WAYPOINT_MANAGER: Final = "istio-ambient-waypoint-policy"
 MESH_CONTROLLER: Final = "istio.io/mesh-controller"
 
 ACCEPTED: Final = "Accepted"
-GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 GROUPS: Final = {
     "Service": ("", "core"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph, Index
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.mesh.hostnames import Services
 from controlplane.mesh.waypoint_services import Claim, WaypointHost, served_service
 from controlplane.model.http_route import Destination
@@ -22,16 +23,6 @@ NOT_PERMITTED: Final = "RefNotPermitted"
 ISTIO_GROUP: Final = "networking.istio.io"
 
 _NOWHERE: Final = Name("", "")
-
-
-class BackendReference(NamedTuple):
-    """A backend as a route names it: "" and 0 where it says nothing."""
-
-    group: str = ""
-    kind: str = "Service"
-    namespace: str = ""
-    name: str = ""
-    port: int = 0
 
 
 class Attachment(NamedTuple):
@@ -71,7 +62,7 @@ class RouteBackends:
     served: Collection[WaypointHost, ServedService]
 
     def resolve_for(
-        self, fetch: Fetch, attachment: Attachment, reference: BackendReference, layer: Layer
+        self, fetch: Fetch, attachment: Attachment, reference: BackendTarget, layer: Layer
     ) -> ResolvedBackend | RefusedBackend:
         """Return where ``reference`` of a route leads, if who wrote the route may send there.
 
@@ -96,7 +87,7 @@ class RouteBackends:
         fetch: Fetch,
         waypoint: Name,
         namespace: str,
-        reference: BackendReference,
+        reference: BackendTarget,
         layer: Layer,
     ) -> ResolvedBackend | RefusedBackend:
         """Return where ``reference`` of a route in ``namespace`` leads at ``waypoint``.
@@ -149,7 +140,7 @@ class RouteBackends:
         return None
 
     def _service(
-        self, fetch: Fetch, waypoint: Name, namespace: str, reference: BackendReference
+        self, fetch: Fetch, waypoint: Name, namespace: str, reference: BackendTarget
     ) -> ServedService | RefusedBackend:
         owner = ObjectReference("Service", reference.namespace or namespace, reference.name)
         claim = next(iter(fetch.where(self.by_owner, owner)), None)
@@ -162,7 +153,7 @@ class RouteBackends:
         return found
 
     def _hostname(
-        self, fetch: Fetch, waypoint: Name, reference: BackendReference
+        self, fetch: Fetch, waypoint: Name, reference: BackendTarget
     ) -> ServedService | RefusedBackend:
         if reference.namespace:
             message = f"{reference.name}: a Hostname has no namespace"

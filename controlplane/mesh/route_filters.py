@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from controlplane.manifests.http_route import (
-    BackendTarget,
     CrossOriginFilter,
     PathModifier,
     RedirectFilter,
     RewriteFilter,
     RouteFilter,
 )
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.mesh.route_matches import Fault
 from controlplane.mesh.route_values import is_hostname, is_origin, is_path, is_plain, is_token
 from controlplane.model.http_route import (

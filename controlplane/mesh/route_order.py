@@ -37,8 +37,14 @@ def _precedence(each: RankedRoute) -> tuple[bool, str, bool, int, int, bool, int
         each.route.consumer,
         match == _ANYTHING,
         _RANKS[path.kind],
-        -len(path.value),
+        -_length(path),
         not match.method,
         -len(match.headers),
         -len(match.query),
     )
+
+
+def _length(path: PathMatch) -> int:
+    """Return how long a path is; a slash at the end of a prefix is no part of what it says."""
+    is_slashed = path.kind is PathKind.PREFIX and path != _ANY_PATH
+    return len(path.value.removesuffix("/") if is_slashed else path.value)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from controlplane.dataflow import Fetch, Index
+from controlplane.manifests.gateway import GATEWAY_GROUP
 from controlplane.mesh.hostnames import Services
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.route_backends import ISTIO_GROUP, RouteBackends
@@ -24,7 +25,6 @@ RESOLVED_REFERENCES: Final = "ResolvedRefs"
 RESOLVED_WAYPOINTS: Final = "ResolvedWaypoints"
 NO_MATCHING_PARENT: Final = "NoMatchingParent"
 NOT_ALLOWED: Final = "NotAllowedByListeners"
-GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 _GROUPS: Final = {"Service": ("", "core"), "ServiceEntry": (ISTIO_GROUP,)}
 _ELSEWHERE: Final = "NotAWaypoint"

@@ -11,17 +11,17 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from controlplane.manifests.http_route import (
-    BackendTarget,
     Route,
     RouteMatch,
     RouteRule,
     RulePersistence,
     RuleRetry,
 )
-from controlplane.mesh.route_backends import BackendReference
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.mesh.route_filters import (
     Changes,
     JudgedFilters,
+    MirrorTarget,
     judge_backend_filters,
     judge_filters,
 )
@@ -64,20 +64,12 @@ class RouteFault(NamedTuple):
 class WantedBackend(NamedTuple):
     """A backend of a rule before it is known where it leads."""
 
-    reference: BackendReference
+    target: BackendTarget
     weight: int
     field: str
     request_headers: HeaderChanges = HeaderChanges()
     response_headers: HeaderChanges = HeaderChanges()
     is_usable: bool = True
-
-
-class WantedMirror(NamedTuple):
-    """A mirror of a rule before it is known where it leads."""
-
-    reference: BackendReference
-    millionths: int
-    field: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +84,12 @@ class JudgedRule:
     matches: tuple[RequestMatch, ...]
     ranks: tuple[RequestMatch, ...]
     backends: tuple[WantedBackend, ...] = ()
-    mirrors: tuple[WantedMirror, ...] = ()
+    mirrors: tuple[MirrorTarget, ...] = ()
+
+    @property
+    def sent_to(self) -> tuple[WantedBackend | MirrorTarget, ...]:
+        """Return everything that requests are sent or copied to."""
+        return (*self.backends, *self.mirrors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +123,6 @@ def judge_route(manifest: Route) -> JudgedRoute:
         rules=rules,
         faults=tuple(faults),
     )
-
-
-def backend_reference(target: BackendTarget) -> BackendReference:
-    """Return ``target`` as it is looked up."""
-    return BackendReference(target.group, target.kind, target.namespace, target.name, target.port)
 
 
 def _rule(manifest: Route, index: int, rule: RouteRule, told: list[RouteFault]) -> JudgedRule:
@@ -203,7 +195,7 @@ def _backends(rule: RouteRule, place: str, told: list[RouteFault]) -> Iterator[W
         filters = judge_backend_filters(backend.filters)
         told.extend(_filter_faults(field, filters))
         yield WantedBackend(
-            reference=backend_reference(backend.target),
+            target=backend.target,
             weight=backend.weight,
             field=field,
             request_headers=filters.changes.request_headers,
@@ -212,11 +204,8 @@ def _backends(rule: RouteRule, place: str, told: list[RouteFault]) -> Iterator[W
         )
 
 
-def _mirrors(changes: Changes, place: str) -> tuple[WantedMirror, ...]:
-    return tuple(
-        WantedMirror(backend_reference(each.target), each.millionths, f"{place}.{each.field}")
-        for each in changes.mirrors
-    )
+def _mirrors(changes: Changes, place: str) -> tuple[MirrorTarget, ...]:
+    return tuple(each._replace(field=f"{place}.{each.field}") for each in changes.mirrors)
 
 
 def _retry(written: RuleRetry | None) -> Retry | None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from controlplane.manifests.core import Namespace, Node, Pod, Service, ServicePort
 from controlplane.manifests.gateway import Gateway, GatewayAddress, Listener
 from controlplane.manifests.http_route import (
-    BackendTarget,
     Route,
     RouteFilter,
     RouteMatch,
@@ -26,6 +25,7 @@ from controlplane.manifests.istio import (
     TargetReference,
 )
 from controlplane.manifests.metadata import Manifest, Metadata
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.model.http_route import HeaderChanges, HeaderValue
 from controlplane.model.names import Name
 from controlplane.model.route_parent import ParentReference

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from controlplane.manifests.http_route import (
-    BackendTarget,
     CrossOriginFilter,
     GrpcMethod,
     MirrorFilter,
@@ -18,6 +17,7 @@ from controlplane.manifests.http_route import (
     RuleRetry,
     TypedValue,
 )
+from controlplane.manifests.route_references import BackendTarget
 from controlplane.model.http_route import HeaderChanges, HeaderValue
 from controlplane.model.route_parent import ParentReference
 from tests.unit.manifests.test_reading import manifest_of, problem_of

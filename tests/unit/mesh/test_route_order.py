@@ -57,3 +57,16 @@ def test_equals_stay_as_they_came() -> None:
     other = _path(PathKind.PREFIX, "/b", headers=(TWO,))
     routes = (_route(other), _route(match), _route(other))
     assert ordered_routes(map(_ranked, routes)) == routes
+
+
+@pytest.mark.proves("HR-5")
+@pytest.mark.refutes("HR-5")
+def test_a_slash_behind_a_prefix_makes_it_no_longer() -> None:
+    slashed = _route(_path(PathKind.PREFIX, "/a/"))
+    more = _route(_path(PathKind.PREFIX, "/a", headers=(ONE,)))
+    assert ordered_routes(map(_ranked, (slashed, more))) == (more, slashed)
+    other = _route(_path(PathKind.EXACT, "/a"))
+    longer = _route(_path(PathKind.EXACT, "/a/", headers=()))
+    assert ordered_routes(map(_ranked, (other, longer))) == (longer, other)
+    root = _route(_path(PathKind.PREFIX, "/", headers=(ONE,)))
+    assert ordered_routes(map(_ranked, (root, slashed))) == (slashed, root)
