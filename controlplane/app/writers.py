@@ -28,6 +28,7 @@ from controlplane.controllers.statuses import StatusConditions
 from controlplane.controllers.waypoint_deployment import WaypointDeployment
 from controlplane.controllers.webhook_configuration import WebhookConfiguration
 from controlplane.controllers.webhook_probe import WebhookProbe
+from controlplane.controllers.work_in_rounds import WritingTerms
 from controlplane.model.certificate import BundleTarget
 from controlplane.model.names import Name
 from controlplane.settings import Settings
@@ -81,11 +82,18 @@ class Writers:
 
     def _build(self) -> Iterator[Controller]:
         settings = self._settings
+        terms = WritingTerms(
+            client=self._cluster.client,
+            lead=self._cluster.lead,
+            paths=self._cluster.source.path_of,
+            is_ready=lambda: self._mesh.is_complete,
+            clock=self._clock,
+            draw=random.random,
+        )
         if settings.writes_status:
-            yield self._build_statuses()
-            yield self._build_route_statuses()
+            yield from self._build_told(terms)
         if settings.allocates_addresses:
-            yield self._build_allocation()
+            yield self._build_allocation(terms)
         if settings.deploys_waypoints:
             yield from self._build_waypoints()
         yield self._build_webhook()
@@ -110,46 +118,26 @@ class Writers:
         present = {name for name in own if existing.get(Name("", name)) is not None}
         return self._mesh.namespaces | present
 
-    def _build_statuses(self) -> Controller:
-        return StatusConditions(
-            self._cluster.client,
-            lead=self._cluster.lead,
-            conditions=self._mesh.pipeline.world.conditions,
-            paths=self._cluster.source.path_of,
-            is_ready=lambda: self._mesh.is_complete,
-            clock=self._clock,
-            draw=random.random,
-        )
-
-    def _build_route_statuses(self) -> Controller:
+    def _build_told(self, terms: WritingTerms) -> Iterator[Controller]:
         world = self._mesh.pipeline.world
-        return RouteStatuses(
-            self._cluster.client,
-            lead=self._cluster.lead,
+        yield StatusConditions(terms, conditions=world.conditions)
+        yield RouteStatuses(
+            terms,
             parents=(
                 world.http_routes.parents,
                 world.connection_routes.parents,
                 world.backend_tls.ancestors,
             ),
-            paths=self._cluster.source.path_of,
-            is_ready=lambda: self._mesh.is_complete,
-            clock=self._clock,
-            draw=random.random,
         )
 
-    def _build_allocation(self) -> Controller:
+    def _build_allocation(self, terms: WritingTerms) -> Controller:
         settings, pipeline = self._settings, self._mesh.pipeline
         return AddressAllocation(
-            self._cluster.client,
-            lead=self._cluster.lead,
+            terms,
             entries=pipeline.inputs.service_entries,
             members=pipeline.world.service_entries,
             services=pipeline.inputs.services,
             ranges=(settings.allocated_ipv4_range, settings.allocated_ipv6_range),
-            paths=self._cluster.source.path_of,
-            is_ready=lambda: self._mesh.is_complete,
-            clock=self._clock,
-            draw=random.random,
         )
 
     def _build_waypoints(self) -> Iterator[Controller]:

@@ -12,6 +12,7 @@ from controlplane.cluster.apply import Applied, Lead, Outcome, Target, ask_as_le
 from controlplane.cluster.client import ClusterClient
 from controlplane.cluster.refusal import refusal_in
 from controlplane.controllers.errors import UnlistedError
+from controlplane.model.names import ObjectReference
 
 PAGE: Final = 500
 
@@ -29,6 +30,11 @@ class _List(msgspec.Struct):
 
 _lists: Final = msgspec.json.Decoder(_List)
 _FAILURES: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def whole_kind(kind: str) -> ObjectReference:
+    """Return what stands for a kind as a whole among its objects."""
+    return ObjectReference(kind, "", "")
 
 
 def target_at(path: str, namespace: str, name: str) -> Target:

@@ -5,20 +5,14 @@ lists; afterwards a change costs one look and at most one write per field manage
 (docs/protocol/statuses.md).
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from controlplane.clock import Clock
-from controlplane.cluster.apply import Applied, Applier, Lead, Outcome, Target
-from controlplane.cluster.client import ClusterClient
+from controlplane.cluster.apply import Applied, Applier, Outcome, Target
 from controlplane.controllers.errors import UnlistedError
-from controlplane.controllers.listing import pages_of, target_at
-from controlplane.controllers.queue import Pace, Trouble, WorkQueue
-from controlplane.controllers.rounds import Rounds
+from controlplane.controllers.listing import pages_of, target_at, whole_kind
 from controlplane.controllers.status_conditions import (
     MANAGERS,
     LiveObject,
@@ -26,6 +20,7 @@ from controlplane.controllers.status_conditions import (
     is_different,
     status_to_apply,
 )
+from controlplane.controllers.work_in_rounds import WorkInRounds, WritingTerms
 from controlplane.dataflow import Change, Collection
 from controlplane.model.names import ObjectReference
 from controlplane.model.problem import Condition
@@ -35,73 +30,23 @@ ConditionKey = tuple[ObjectReference, str]
 _objects: Final = msgspec.json.Decoder(LiveObject)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusPace:
-    """Seconds between two looks at the lead, and until everything is gone over again."""
+class StatusConditions(WorkInRounds[ObjectReference]):
+    """Keeps conditions as ``conditions`` wants them.
 
-    look: float = 1.0
-    resync: float = 600.0
-
-
-class StatusConditions:
-    """Keeps conditions as ``conditions`` wants them. Implements ``Controller``.
-
-    ``paths`` returns where a kind is listed, in the version that the cluster serves; None for one
-    that it does not have. ``is_ready`` tells whether ``conditions`` speaks of the whole mesh:
-    before, what is missing there would be taken for what is wanted no more.
+    A kind as a whole stands among the objects without a name.
     """
 
-    def __init__(  # noqa: PLR0913 - what the composition root decides, by name
-        self,
-        client: ClusterClient,
-        *,
-        lead: Lead,
-        conditions: Collection[ConditionKey, Condition],
-        paths: Callable[[str], str | None],
-        is_ready: Callable[[], bool],
-        clock: Clock,
-        draw: Callable[[], float],
-        pace: StatusPace | None = None,
-        queue_pace: Pace | None = None,
+    def __init__(
+        self, terms: WritingTerms, *, conditions: Collection[ConditionKey, Condition]
     ) -> None:
-        self._client = client
-        self._lead = lead
+        super().__init__(terms, name="status-conditions")
         self._conditions = conditions
-        self._paths = paths
-        self._clock = clock
-        self._pace = pace or StatusPace()
-        self._rounds = Rounds(lead=lead, clock=clock, is_ready=is_ready, every=self._pace.resync)
-        self._queue: WorkQueue[ObjectReference] = WorkQueue(
-            self._see_to, name=self.name, clock=clock, draw=draw, pace=queue_pace
-        )
         self._managers = {kind: dict(types) for kind, types in MANAGERS.items()}
         self._appliers: dict[str, Applier] = {}
         conditions.subscribe(self._changed)
 
-    @property
-    def name(self) -> str:
-        """Return its name for people."""
-        return "status-conditions"
-
-    @property
-    def troubles(self) -> Mapping[ObjectReference, Trouble]:
-        """Return what is wrong, by object; a kind as a whole stands without a name."""
-        return self._queue.troubles
-
-    @property
-    def is_idle(self) -> bool:
-        """Return whether everything that is known to differ was seen to."""
-        return self._queue.is_idle
-
-    async def run(self) -> None:
-        """Keep them until cancelled."""
-        self._rounds.start_over()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._queue.run())
-            while True:
-                if self._rounds.is_due():
-                    self._queue.add(*map(_whole, sorted(self._managers)), *self.troubles)
-                await self._clock.sleep(self._pace.look)
+    def _everything(self) -> Iterable[ObjectReference]:
+        return (*map(whole_kind, sorted(self._managers)), *self.troubles)
 
     def _changed(self, changes: Sequence[Change[ConditionKey, Condition]]) -> None:
         for (reference, kind), _, wanted in changes:
@@ -110,23 +55,19 @@ class StatusConditions:
         if self._rounds.is_begun:
             self._queue.add(*dict.fromkeys(change.key[0] for change in changes))
 
-    async def _see_to(self, reference: ObjectReference) -> Applied:
-        if reference.name:
-            applied = await self._tell(reference)
-        else:
-            applied = await self._go_over(reference.kind)
-        if applied.outcome is Outcome.NOT_LEADING:
-            self._rounds.start_over()
-        return applied
-
-    async def _go_over(self, kind: str) -> Applied:
-        """Find the objects of a kind that are told something else than is wanted."""
-        path = self._paths(kind)
+    async def _see_to(self, key: ObjectReference) -> Applied:
+        path = self._terms.paths(key.kind)
         if path is None:
             return Applied(outcome=Outcome.GONE)
+        if key.name:
+            return await self._tell(key, target_at(path, key.namespace, key.name))
+        return await self._go_over(key.kind, path)
+
+    async def _go_over(self, kind: str, path: str) -> Applied:
+        """Find the objects of a kind that are told something else than is wanted."""
         types = self._managers[kind]
         try:
-            async for page in pages_of(self._client, self._lead, path, _objects):
+            async for page in pages_of(self._terms.client, self._terms.lead, path, _objects):
                 for live in page:
                     place = live.metadata
                     reference = ObjectReference(kind, place.namespace, place.name)
@@ -136,11 +77,7 @@ class StatusConditions:
             return error.applied
         return Applied(outcome=Outcome.UNCHANGED)
 
-    async def _tell(self, reference: ObjectReference) -> Applied:
-        path = self._paths(reference.kind)
-        if path is None:
-            return Applied(outcome=Outcome.GONE)
-        target = target_at(path, reference.namespace, reference.name)
+    async def _tell(self, reference: ObjectReference, target: Target) -> Applied:
         wanted = self._wanted(reference)
         types_of: dict[str, list[str]] = {}
         for kind, manager in self._managers[reference.kind].items():
@@ -166,7 +103,9 @@ class StatusConditions:
         self, target: Target, reference: ObjectReference, manager: str, types: Sequence[str]
     ) -> Applied:
         if manager not in self._appliers:
-            self._appliers[manager] = Applier(self._client, manager=manager, lead=self._lead)
+            self._appliers[manager] = Applier(
+                self._terms.client, manager=manager, lead=self._terms.lead
+            )
 
         def wish(live: Mapping[str, Any] | None) -> Mapping[str, Any] | Applied:
             # Asked for again each time: the mesh may have changed since.
@@ -174,7 +113,7 @@ class StatusConditions:
             if live is None or not has_news(live, wanted, types, manager):
                 return Applied(outcome=Outcome.UNCHANGED, live=live)
             ours = [wanted[kind] for kind in types if kind in wanted]
-            return status_to_apply(target, reference.kind, live, ours, self._clock.now())
+            return status_to_apply(target, reference.kind, live, ours, self._terms.clock.now())
 
         return await self._appliers[manager].apply(
             target, wish, subresource="status", is_forced=True
@@ -186,8 +125,3 @@ class StatusConditions:
             for kind in self._managers.get(reference.kind, ())
         }
         return {kind: condition for kind, condition in found.items() if condition is not None}
-
-
-def _whole(kind: str) -> ObjectReference:
-    """Return what stands for a kind as a whole among the objects."""
-    return ObjectReference(kind, "", "")

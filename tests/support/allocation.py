@@ -5,8 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from controlplane.controllers.address_allocation import AddressAllocation, AllocationPace
+from controlplane.controllers.address_allocation import AddressAllocation
 from controlplane.controllers.queue import Pace
+from controlplane.controllers.work_in_rounds import RoundPace, WritingTerms
 from controlplane.dataflow import Graph
 from controlplane.manifests.core import Service
 from controlplane.manifests.decoding import KINDS, decode_object
@@ -59,20 +60,23 @@ class Replica:
             self.entries,
             lambda _, value: None if "istio.io/rev" in value.metadata.labels else value,
         )
-        self.controller = AddressAllocation(
-            cluster,
+        terms = WritingTerms(
+            client=cluster,
             lead=self.lead,
-            entries=self.entries,
-            members=members,
-            services=self.services,
-            ranges=options.pop("ranges", RANGES),
             paths=options.pop("paths", PATHS).get,
             is_ready=lambda: self.is_ready,
             clock=clock,
             draw=lambda: 0.0,
             # Time passes in every turn here.
-            pace=AllocationPace(resync=options.pop("resync", 1e9)),
+            pace=RoundPace(resync=options.pop("resync", 1e9)),
             queue_pace=Pace(tries=2),
+        )
+        self.controller = AddressAllocation(
+            terms,
+            entries=self.entries,
+            members=members,
+            services=self.services,
+            ranges=options.pop("ranges", RANGES),
         )
 
     def show(self, path: str, live: Json | None) -> None:

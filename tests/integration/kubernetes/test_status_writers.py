@@ -8,16 +8,16 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ApiServer
 from controlplane.cluster.apply import Outcome
-from controlplane.controllers.address_allocation import AddressAllocation, AllocationPace
+from controlplane.controllers.address_allocation import AddressAllocation
 from controlplane.controllers.queue import Pace
-from controlplane.controllers.statuses import StatusConditions, StatusPace
+from controlplane.controllers.statuses import StatusConditions
+from controlplane.controllers.work_in_rounds import RoundPace, WritingTerms
 from controlplane.dataflow import Batcher
 from controlplane.mesh.settings import MeshSettings
 from controlplane.pipeline.assembly import build_pipeline
@@ -79,28 +79,23 @@ class Running:
         self.batcher = Batcher(self.pipeline.graph, clock, quiet=0.001, maximum=0.01)
         intake = Intake(self.pipeline.inputs, self.pipeline.found_problems, self.batcher)
         self.source = KubernetesSource(self.client, settings=QUICK)
-        common: dict[str, Any] = {
-            "lead": self.lead,
-            "paths": self.source.path_of,
-            "is_ready": lambda: self.pipeline.graph.ready,
-            "clock": clock,
-            "draw": lambda: 0.0,
-            "queue_pace": Pace(first_pause=0.01, longest_pause=0.05, tries=2),
-        }
-        self.statuses = StatusConditions(
-            self.client,
-            conditions=self.pipeline.world.conditions,
-            pace=StatusPace(look=0.01),
-            **common,
+        terms = WritingTerms(
+            client=self.client,
+            lead=self.lead,
+            paths=self.source.path_of,
+            is_ready=lambda: self.pipeline.graph.ready,
+            clock=clock,
+            draw=lambda: 0.0,
+            pace=RoundPace(look=0.01),
+            queue_pace=Pace(first_pause=0.01, longest_pause=0.05, tries=2),
         )
+        self.statuses = StatusConditions(terms, conditions=self.pipeline.world.conditions)
         self.allocation = AddressAllocation(
-            self.client,
+            terms,
             entries=self.pipeline.inputs.service_entries,
             members=self.pipeline.world.service_entries,
             services=self.pipeline.inputs.services,
             ranges=("240.240.0.0/16", "2001:2::/48"),
-            pace=AllocationPace(look=0.01),
-            **common,
         )
         self.parts = (
             self.batcher.run(),

@@ -1,22 +1,19 @@
 """What routes are told of their parents, in the cluster: whole lists shared with others."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from controlplane.cluster.apply import Outcome
-from controlplane.controllers.queue import Pace
 from controlplane.controllers.route_parents import LISTS
-from controlplane.controllers.route_statuses import RouteStatuses, RouteStatusPace
-from controlplane.dataflow import Graph
+from controlplane.controllers.route_statuses import RouteStatuses
 from controlplane.model.names import ObjectReference
 from controlplane.model.route_parent import ParentCondition, ParentReference, RouteParent
 from tests.support.cluster_memory import Json, a_refusal
-from tests.support.cluster_statuses import ROUTE_PATHS, Lead, StatusMemory
-from tests.support.cluster_time import PassingClock, settled
+from tests.support.cluster_statuses import ROUTE_PATHS, Lead
+from tests.support.cluster_time import settled
+from tests.support.told_cluster import ToldCluster
 
 OURS = "istio.io/gateway-controller"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
@@ -51,33 +48,13 @@ def resolved(*, status: bool = True, **rest: str) -> ParentCondition:
     return ParentCondition("ResolvedRefs", status, **told)
 
 
-@dataclass
-class Telling:
-    cluster: StatusMemory = field(default_factory=StatusMemory)
-    lead: Lead = field(default_factory=Lead)
-    clock: PassingClock = field(default_factory=PassingClock)
-    is_ready: bool = True
-    paths: dict[str, str] = field(default_factory=lambda: dict(ROUTE_PATHS))
-    # Time passes in every turn here.
-    resync: float = 1e9
-    tries: int = 2
-
+class Telling(ToldCluster):
     def __post_init__(self) -> None:
-        self.graph = Graph()
+        super().__post_init__()
         self.parents = self.graph.input(
             "parents", RouteParent, key=lambda value: (value.route, value.parent)
         )
-        self.controller = RouteStatuses(
-            self.cluster,
-            lead=self.lead,
-            parents=(self.parents,),
-            paths=self.paths.get,
-            is_ready=lambda: self.is_ready,
-            clock=self.clock,
-            draw=lambda: 0.0,
-            pace=RouteStatusPace(resync=self.resync),
-            queue_pace=Pace(tries=self.tries),
-        )
+        self.controller = RouteStatuses(self.terms, parents=(self.parents,))
 
     def make(self, *references: Json, kind: str = "HTTPRoute", **rest: Any) -> Json:
         """Make the route, its generation 1, as somebody else."""
@@ -95,15 +72,6 @@ class Telling:
         with self.graph.transaction():
             for parent in parents:
                 self.parents.remove((parent.route, parent.parent))
-
-    async def rest(self, until: Callable[[Callable[[], bool]], Any]) -> None:
-        """Wait until it has gone over everything and has nothing more to do."""
-        looks = len(self.clock.slept)
-        await until(lambda: len(self.clock.slept) > looks + 3 and self.controller.is_idle)
-
-    async def run(self) -> None:
-        async with settled(self.controller.run()) as until:
-            await self.rest(until)
 
     def entries(self, kind: str = "HTTPRoute") -> list[Json]:
         status = self.cluster.live(kind, "route").get("status", {})

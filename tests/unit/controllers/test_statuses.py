@@ -1,21 +1,19 @@
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controlplane.cluster.apply import Outcome
 from controlplane.cluster.client import Answer
-from controlplane.controllers.queue import Pace
-from controlplane.controllers.statuses import StatusConditions, StatusPace
-from controlplane.dataflow import Graph
+from controlplane.controllers.statuses import StatusConditions
 from controlplane.model.names import ObjectReference
 from controlplane.model.problem import Condition
 from tests.support import kubernetes_fields
 from tests.support.cluster_memory import a_refusal
-from tests.support.cluster_statuses import PATHS, Lead, StatusMemory
-from tests.support.cluster_time import PassingClock, settled
+from tests.support.cluster_statuses import PATHS, Lead
+from tests.support.cluster_time import settled
+from tests.support.told_cluster import ToldCluster
 
 BOUND = "istio.io/WaypointBound"
 MISSING = "istio.io/WaypointMissing"
@@ -43,33 +41,13 @@ def accepted(kind: str, **rest: Any) -> Condition:
     return a_condition("AuthorizationPolicy", "policy", kind, manager=manager, **rest)
 
 
-@dataclass
-class Telling:
-    cluster: StatusMemory = field(default_factory=StatusMemory)
-    lead: Lead = field(default_factory=Lead)
-    clock: PassingClock = field(default_factory=PassingClock)
-    is_ready: bool = True
-    paths: dict[str, str] = field(default_factory=lambda: dict(PATHS))
-    # Time passes in every turn here.
-    resync: float = 1e9
-    tries: int = 2
-
+class Telling(ToldCluster):
     def __post_init__(self) -> None:
-        self.graph = Graph()
+        super().__post_init__()
         self.conditions = self.graph.input(
             "conditions", Condition, key=lambda value: (value.object, value.type)
         )
-        self.controller = StatusConditions(
-            self.cluster,
-            lead=self.lead,
-            conditions=self.conditions,
-            paths=self.paths.get,
-            is_ready=lambda: self.is_ready,
-            clock=self.clock,
-            draw=lambda: 0.0,
-            pace=StatusPace(resync=self.resync),
-            queue_pace=Pace(tries=self.tries),
-        )
+        self.controller = StatusConditions(self.terms, conditions=self.conditions)
 
     def want(self, *conditions: Condition) -> None:
         with self.graph.transaction():
@@ -79,15 +57,6 @@ class Telling:
     def unwant(self, condition: Condition) -> None:
         with self.graph.transaction():
             self.conditions.remove((condition.object, condition.type))
-
-    async def rest(self, until: Callable[[Callable[[], bool]], Any]) -> None:
-        """Wait until it has gone over everything and has nothing more to do."""
-        looks = len(self.clock.slept)
-        await until(lambda: len(self.clock.slept) > looks + 3 and self.controller.is_idle)
-
-    async def run(self) -> None:
-        async with settled(self.controller.run()) as until:
-            await self.rest(until)
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
