@@ -112,7 +112,7 @@ def _merits(each: Contender, producers: set[str]) -> list[int]:
         int(each.route.metadata.namespace not in producers),
         int(is_conditional),
         {"Exact": 3, "PathPrefix": 2, "RegularExpression": 1}[path.type],
-        len(path.value),
+        len(path.value.rstrip("/") if path.type == "PathPrefix" else path.value),
         int(bool(match.method)),
         len(match.headers),
         len(match.query),
