@@ -100,7 +100,7 @@ async def test_a_commit_is_followed_to_the_last_client() -> None:
     ):
         mesh.watch(server)
         good, slow, bad = [await opened(channel) for _ in range(3)]
-        assert (await mesh.log.wait_for(1, seconds=5)).is_converged
+        assert (await mesh.log.wait_for(1, seconds=15)).is_converged
         number = put(mesh.catalog, a_workload("c//Pod/ns/b"))
         await good.step()
         unanswered = await slow.stream.read()
@@ -108,10 +108,15 @@ async def test_a_commit_is_followed_to_the_last_client() -> None:
         nack = a_request(ADDRESS_TYPE, nonce=refused.nonce, error="c//Pod/ns/b: bad")
         await bad.stream.write(nack.SerializeToString())
 
-        waiting = await mesh.log.wait_for(number, seconds=0.3)
-        progress = waiting.progress
+        # What was written above is on its way to the server for a while.
+        async with asyncio.timeout(15):
+            while True:
+                waiting = await mesh.log.wait_for(number, seconds=0)
+                progress = waiting.progress
+                if (progress.concerned, progress.acknowledged, progress.refused) == (3, 1, 1):
+                    break
+                await asyncio.sleep(0.01)
         assert not waiting.is_converged
-        assert (progress.concerned, progress.acknowledged, progress.refused) == (3, 1, 1)
         assert [each.is_sent for each in progress.waiting] == [True]
         assert progress.refusals[0].names == ("c//Pod/ns/b",)
         now = datetime.now(UTC)
@@ -120,14 +125,14 @@ async def test_a_commit_is_followed_to_the_last_client() -> None:
 
         await slow.stream.write(slow.model.apply(unanswered).SerializeToString())
         bad.stream.cancel()
-        await asyncio.wait_for(gone.wait(), 5)
-        done = await mesh.log.wait_for(number, seconds=5)
+        await asyncio.wait_for(gone.wait(), 15)
+        done = await mesh.log.wait_for(number, seconds=15)
         assert (done.is_converged, done.progress.acknowledged) == (True, 2)
         record = mesh.log.get(number)
         assert record is not None
         assert record.types[0].names == ("c//Pod/ns/b",)
         assert record.progress.median_seconds is not None
-        assert 0 < record.progress.median_seconds < 5
+        assert 0 < record.progress.median_seconds < 15
 
 
 async def test_a_manifest_is_followed_to_the_last_client() -> None:
@@ -145,7 +150,7 @@ async def test_a_manifest_is_followed_to_the_last_client() -> None:
         proxy = await opened(channel)
         service = a_service("web")
         intake.put(service, Origin(file="mesh.yaml", line=1))
-        waiting = asyncio.create_task(log.wait_for_object(service.reference, seconds=10))
+        waiting = asyncio.create_task(log.wait_for_object(service.reference, seconds=15))
         await proxy.step()
         waited = await waiting
         committing.cancel()
@@ -220,7 +225,7 @@ async def test_where_nobody_is_asked_everybody_may_ask() -> None:
 
 async def mesh_synced(mesh: Mesh, server: XdsServer) -> Any:
     mesh.watch(server)
-    return await mesh.log.wait_for(1, seconds=5)
+    return await mesh.log.wait_for(1, seconds=15)
 
 
 async def test_open_questions_do_not_hold_up_the_end() -> None:
@@ -229,5 +234,6 @@ async def test_open_questions_do_not_hold_up_the_end() -> None:
         server.answer_debug(Syncz(server))
         stream = stream_of(channel, QUESTIONS)
         await asked(stream)
-        await asyncio.wait_for(server.stop(10), 5)
+        # Well before its patience with open streams ends.
+        await asyncio.wait_for(server.stop(60), 15)
         assert await stream.read() is EOF
