@@ -10,7 +10,7 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.gateway import GatewayClass
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.waypoint_gateways import NotWaypoint
-from controlplane.mesh.waypoints import Waypoints
+from controlplane.mesh.waypoints import Waypoints, gateway_of
 from controlplane.model.names import Name
 from controlplane.model.waypoint import Waypoint
 
@@ -26,8 +26,7 @@ def build_client_naming(
     """Declare the waypoints that name clients on ``graph``; others have no entry."""
 
     def rule(fetch: Fetch, waypoint: Waypoint | NotWaypoint) -> bool | None:
-        key = None if isinstance(waypoint, NotWaypoint) else waypoint.key
-        gateway = None if key is None else fetch.one(membership.gateways, key)
+        gateway = gateway_of(fetch, membership, waypoint)
         if gateway is None:
             return None
         gateway_class = fetch.one(gateway_classes, Name("", gateway.class_name))

@@ -1,8 +1,8 @@
 """Which policies each waypoint enforces, and for which of its services.
 
 AuthorizationPolicies with targets, waypoints and what they serve come in. The policies of every
-service and of every waypoint go out, with what is wrong with them; ``token_rules`` attaches
-RequestAuthentications the same way. docs/protocol/http-policies.md HP-1, HP-2, HP-17, HP-26.
+service and of every waypoint go out, with what is wrong with them.
+docs/protocol/http-policies.md HP-1, HP-2, HP-17, HP-26.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,12 @@ from controlplane.manifests.istio import AuthorizationPolicy
 from controlplane.mesh.http_destinations import at_addresses
 from controlplane.mesh.http_translation import translate_http_policy
 from controlplane.mesh.namespaces import Membership
-from controlplane.mesh.policy_targets import GROUPS, TargetingPolicy
+from controlplane.mesh.policy_attachment import (
+    Target,
+    build_attachments,
+    targets_elsewhere,
+    targets_of,
+)
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.root_namespace import RootNamespace
 from controlplane.mesh.waypoint_gateways import NotWaypoint
@@ -26,14 +31,6 @@ from controlplane.model.names import Name, ObjectReference
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.waypoint import Waypoint
 from controlplane.model.waypoint_traffic import Layer, ServedService
-
-
-class Target(NamedTuple):
-    """What a policy is attached to; classes have no namespace."""
-
-    kind: str
-    namespace: str
-    name: str
 
 
 class TargetingHttpPolicy(NamedTuple):
@@ -67,29 +64,6 @@ class HttpPolicies:
     problems: Collection[ProblemKey, Problem]
 
 
-def targets_of(manifest: TargetingPolicy, root_namespace: str) -> tuple[Target, ...]:
-    """Return what ``manifest`` is attached to, existing or not; nothing without targets.
-
-    Nothing in another namespace is, and classes are for policies of the root namespace.
-    """
-    own = manifest.metadata.namespace
-    found = []
-    for reference in manifest.target_references:
-        is_known = reference.group in GROUPS.get(reference.kind, ())
-        if not is_known or reference.namespace not in ("", own):
-            continue
-        if reference.kind != "GatewayClass":
-            found.append(Target(reference.kind, own, reference.name))
-        elif own == root_namespace:
-            found.append(Target(reference.kind, "", reference.name))
-    return tuple(dict.fromkeys(found))
-
-
-def targets_at(waypoint: Name, class_name: str) -> tuple[Target, ...]:
-    """Return the targets by which a policy applies to all that ``waypoint`` serves."""
-    return (Target("Gateway", *waypoint), Target("GatewayClass", "", class_name))
-
-
 def build_http_policies(
     graph: Graph,
     membership: Membership,
@@ -120,17 +94,13 @@ def build_http_policies(
     translated = graph.derive(
         "policies for waypoints", membership.authorization_policies, translate
     )
-    by_target = translated.index("policies for waypoints by target", lambda value: value.targets)
+    attachments = build_attachments("policies for waypoints by target", membership, translated)
 
     def of_waypoint(
         fetch: Fetch, waypoint: Waypoint | NotWaypoint
     ) -> tuple[HttpPolicy, ...] | None:
-        key = None if isinstance(waypoint, NotWaypoint) else waypoint.key
-        gateway = None if key is None else fetch.one(membership.gateways, key)
-        if key is None or gateway is None:
-            return None
-        targets = targets_at(key, gateway.class_name)
-        return _sorted(each for target in targets for each in fetch.where(by_target, target))
+        found = attachments.at_waypoint(fetch, waypoint)
+        return None if found is None else _sorted(found)
 
     by_waypoint = graph.derive("policies of waypoints", waypoints.expected, of_waypoint)
 
@@ -138,7 +108,7 @@ def build_http_policies(
         inherited = fetch.one(by_waypoint, service.waypoint)
         if inherited is None:
             return None
-        own = _sorted(fetch.where(by_target, Target(*service.owner)))
+        own = _sorted(attachments.at_service(fetch, service))
         both = {policy.key: policy for policy in (*inherited, *own)}
         return tuple(at_addresses(both[key], service.ranges) for key in sorted(both))
 
@@ -176,21 +146,6 @@ def build_http_policies(
 def _sorted(found: Iterable[TargetingHttpPolicy]) -> tuple[HttpPolicy, ...]:
     policies = {each.policy.key: each.policy for each in found if each.policy is not None}
     return tuple(policies[key] for key in sorted(policies))
-
-
-def targets_elsewhere(manifest: TargetingPolicy) -> Iterable[Problem]:
-    """Yield a problem for each target that is in another namespace than ``manifest``."""
-    own = manifest.metadata.namespace
-    for index, reference in enumerate(manifest.target_references):
-        if reference.namespace not in ("", own):
-            yield Problem(
-                severity=Severity.ERROR,
-                code="policy.target-not-bound",
-                message=f"{reference.kind} {reference.name} is not in namespace {own}: "
-                "the policy does not apply to it",
-                object=manifest.reference,
-                field=f"spec.targetRefs[{index}].namespace",
-            )
 
 
 def _on_connections(policy: ObjectReference, found: Iterable[OnConnections]) -> Iterable[Problem]:

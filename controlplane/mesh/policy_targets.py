@@ -20,13 +20,13 @@ from controlplane.mesh.binding import ServiceSubject, bind_service
 from controlplane.mesh.http_translation import is_without_effect
 from controlplane.mesh.namespaces import Membership
 from controlplane.mesh.visibility import EntryVisibilities, EntryVisibility
+from controlplane.mesh.waypoint_gateways import MESH_CONTROLLER
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
 from controlplane.model.problem import Condition, Problem, Severity
 
 WAYPOINT_ACCEPTED: Final = "WaypointAccepted"
 WAYPOINT_MANAGER: Final = "istio-ambient-waypoint-policy"
-MESH_CONTROLLER: Final = "istio.io/mesh-controller"
 
 ACCEPTED: Final = "Accepted"
 

@@ -11,8 +11,13 @@ from typing import NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import RequestAuthentication, TokenIssuer
-from controlplane.mesh.http_policies import Target, targets_at, targets_elsewhere, targets_of
 from controlplane.mesh.namespaces import Membership
+from controlplane.mesh.policy_attachment import (
+    Target,
+    build_attachments,
+    targets_elsewhere,
+    targets_of,
+)
 from controlplane.mesh.problems import ProblemKey, problem_key
 from controlplane.mesh.root_namespace import RootNamespace
 from controlplane.mesh.token_keys import (
@@ -21,13 +26,11 @@ from controlplane.mesh.token_keys import (
     build_needed_keys,
     keys_of,
 )
-from controlplane.mesh.waypoint_gateways import NotWaypoint
 from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.waypoints import Waypoints
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
 from controlplane.model.token_rule import ClaimHeader, KeySetRequest, TokenHeader, TokenRule
-from controlplane.model.waypoint import Waypoint
 from controlplane.model.waypoint_traffic import ServedService
 
 
@@ -82,25 +85,17 @@ def build_token_rules(
         )
 
     policies = graph.derive("token policies", membership.request_authentications, translate)
-    by_target = policies.index("token policies by target", lambda value: value.targets)
+    attachments = build_attachments("token policies by target", membership, policies)
 
-    def of_waypoint(
-        fetch: Fetch, waypoint: Waypoint | NotWaypoint
-    ) -> tuple[TokenPolicy, ...] | None:
-        key = None if isinstance(waypoint, NotWaypoint) else waypoint.key
-        gateway = None if key is None else fetch.one(membership.gateways, key)
-        if key is None or gateway is None:
-            return None
-        targets = targets_at(key, gateway.class_name)
-        return tuple(each for target in targets for each in fetch.where(by_target, target))
-
-    inherited = graph.derive("token policies of waypoints", waypoints.expected, of_waypoint)
+    inherited = graph.derive(
+        "token policies of waypoints", waypoints.expected, attachments.at_waypoint
+    )
 
     def of_service(fetch: Fetch, service: ServedService) -> tuple[TokenRule, ...] | None:
         shared = fetch.one(inherited, service.waypoint)
         if shared is None:
             return None
-        return _sorted((*shared, *fetch.where(by_target, Target(*service.owner))))
+        return _sorted((*shared, *attachments.at_service(fetch, service)))
 
     return TokenRules(
         by_service=graph.derive("token rules of served services", served, of_service),

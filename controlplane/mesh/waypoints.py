@@ -123,6 +123,15 @@ def _build_expected(
     return graph.derive("expected waypoints", membership.gateways, expect)
 
 
+def gateway_of(
+    fetch: Fetch, membership: Membership, waypoint: Waypoint | NotWaypoint
+) -> Gateway | None:
+    """Return the Gateway of one of ``expected``; None where it is no waypoint."""
+    if isinstance(waypoint, NotWaypoint):
+        return None
+    return fetch.one(membership.gateways, waypoint.key)
+
+
 def _gateway_of_pod(pod: Pod) -> tuple[Name, ...]:
     if pod.phase in _FINISHED:
         return ()

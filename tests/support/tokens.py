@@ -11,9 +11,9 @@ from jwt.algorithms import ECAlgorithm
 
 from controlplane.manifests.istio import RequestAuthentication, TargetReference, TokenIssuer
 from tests.support.builders import some_metadata
+from tests.support.policy_targets import GATEWAY
 
 ISSUER = "https://issuer.example"
-GATEWAY = TargetReference("Gateway", "waypoint", group="gateway.networking.k8s.io")
 
 
 @cache

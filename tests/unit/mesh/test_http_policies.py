@@ -11,52 +11,39 @@ from controlplane.manifests.istio import (
     Operation,
     TargetReference,
 )
-from controlplane.mesh.http_policies import Target, targets_at, targets_of
-from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.waypoint_services import WaypointHost
-from controlplane.model.names import Name
 from tests.support.builders import (
-    a_gateway_class,
     a_namespace,
     a_service,
-    a_service_entry,
     a_service_port,
     a_waypoint,
     an_authorization_policy,
 )
+from tests.support.policy_targets import (
+    ALL,
+    API,
+    CLASS,
+    DB,
+    ENTRY,
+    GATEWAY,
+    GATEWAYS,
+    ROOT,
+    SERVICE,
+    USE,
+    WAYPOINT,
+    WEB,
+    a_targeted_mesh,
+)
 from tests.support.waypoint_snapshots import Waypoints
 
-ROOT = "istio-system"
-GATEWAYS = "gateway.networking.k8s.io"
-WAYPOINT = Name("shop", "waypoint")
-USE = {"istio.io/use-waypoint": "waypoint"}
 AWAY = USE | {"istio.io/use-waypoint-namespace": "shop"}
-SERVICE = TargetReference("Service", "web")
-ENTRY = TargetReference("ServiceEntry", "api", group="networking.istio.io")
-GATEWAY = TargetReference("Gateway", "waypoint", group=GATEWAYS)
-CLASS = TargetReference("GatewayClass", "istio-waypoint", group=GATEWAYS)
 PATH = AuthorizationRule(operations=(Operation(paths=("/a",)),))
-
-WEB, DB, API = "web.shop.svc.cluster.local", "db.shop.svc.cluster.local", "api.example.com"
 
 
 def _policy(
     name: str, *targets: TargetReference, namespace: str = "shop", **rest: Any
 ) -> AuthorizationPolicy:
     return an_authorization_policy(name, namespace, target_references=targets, **rest)
-
-
-def _waypoints(*policies: AuthorizationPolicy, revision: str = "") -> Waypoints:
-    waypoints = Waypoints(settings=MeshSettings(revision=revision))
-    waypoints.apply(
-        a_gateway_class("istio-waypoint"),
-        a_waypoint("waypoint", "shop"),
-        a_service("web", "shop", labels=USE),
-        a_service("db", "shop", labels=USE, ports=[a_service_port(9000, name="tcp")]),
-        a_service_entry("api", "shop", hosts=[API], labels=USE),
-        *policies,
-    )
-    return waypoints
 
 
 def _applied(waypoints: Waypoints) -> dict[str, list[str]]:
@@ -82,10 +69,10 @@ def _problems(waypoints: Waypoints) -> list[tuple[str, str | None]]:
         (SERVICE, ROOT, set()),
         (ENTRY, "shop", {API}),
         (ENTRY, "other", set()),
-        (GATEWAY, "shop", {WEB, DB, API}),
+        (GATEWAY, "shop", ALL),
         (GATEWAY, "other", set()),
         (GATEWAY, ROOT, set()),
-        (CLASS, ROOT, {WEB, DB, API}),
+        (CLASS, ROOT, ALL),
         (CLASS, "shop", set()),
         (TargetReference("GatewayClass", "other", group=GATEWAYS), ROOT, set()),
         (TargetReference("Service", "api"), "shop", set()),
@@ -98,9 +85,9 @@ def _problems(waypoints: Waypoints) -> list[tuple[str, str | None]]:
     ],
 )
 def test_targets_decide(target: TargetReference, namespace: str, expected: set[str]) -> None:
-    applied = _applied(_waypoints(_policy("p", target, namespace=namespace)))
+    applied = _applied(a_targeted_mesh(_policy("p", target, namespace=namespace)))
     assert {host for host, policies in applied.items() if policies} == expected
-    assert applied.keys() == {WEB, DB, API}
+    assert applied.keys() == ALL
 
 
 @pytest.mark.refutes("HP-1")
@@ -108,19 +95,21 @@ def test_targets_decide(target: TargetReference, namespace: str, expected: set[s
 @pytest.mark.parametrize("selector", [None, {}, {"gateway.networking.k8s.io/gateway-name": "x"}])
 def test_without_targets_nothing_applies(namespace: str, selector: dict[str, str] | None) -> None:
     policy = an_authorization_policy("p", namespace, selector=selector)
-    assert set(map(len, _applied(_waypoints(policy)).values())) == {0}
+    assert set(map(len, _applied(a_targeted_mesh(policy)).values())) == {0}
 
 
 @pytest.mark.refutes("HP-1")
 def test_a_policy_of_another_revision_does_not_apply() -> None:
     policy = _policy("p", SERVICE, labels={"istio.io/rev": "green"})
-    assert _applied(_waypoints(policy, revision="blue"))[WEB] == []
-    assert _applied(_waypoints(policy, revision="green"))[WEB] == ["shop/p"]
+    assert _applied(a_targeted_mesh(policy, revision="blue"))[WEB] == []
+    assert _applied(a_targeted_mesh(policy, revision="green"))[WEB] == ["shop/p"]
 
 
 @pytest.mark.proves("HP-1")
 def test_services_of_other_namespaces_have_the_policies_of_theirs() -> None:
-    waypoints = _waypoints(_policy("own", SERVICE, namespace="other"), _policy("waypoint", GATEWAY))
+    waypoints = a_targeted_mesh(
+        _policy("own", SERVICE, namespace="other"), _policy("waypoint", GATEWAY)
+    )
     waypoints.apply(a_namespace("other"), a_service("web", "other", labels=AWAY))
     listener = Listener("mesh", 15008, "HBONE", AllowedNamespaces("All"))
     waypoints.apply(a_waypoint("waypoint", "shop", listeners=[listener]))
@@ -134,7 +123,7 @@ def test_services_of_other_namespaces_have_the_policies_of_theirs() -> None:
 @pytest.mark.refutes("HP-1")
 def test_a_target_elsewhere_is_told() -> None:
     away = TargetReference("Gateway", "waypoint", group=GATEWAYS, namespace="shop")
-    waypoints = _waypoints(_policy("p", away, namespace="other"), _policy("q", away))
+    waypoints = a_targeted_mesh(_policy("p", away, namespace="other"), _policy("q", away))
     field = "spec.targetRefs[0].namespace"
     assert _problems(waypoints) == [("policy.target-not-bound", field)]
 
@@ -142,7 +131,7 @@ def test_a_target_elsewhere_is_told() -> None:
 @pytest.mark.proves("HP-2")
 @pytest.mark.refutes("HP-2")
 def test_lists_are_sorted_and_have_each_policy_once() -> None:
-    waypoints = _waypoints(
+    waypoints = a_targeted_mesh(
         _policy("z", GATEWAY, SERVICE),
         _policy("b", SERVICE, SERVICE),
         _policy("a", CLASS, namespace=ROOT),
@@ -166,7 +155,7 @@ def test_lists_are_sorted_and_have_each_policy_once() -> None:
 
 
 def test_an_edit_reaches_its_service_alone() -> None:
-    waypoints = _waypoints(_policy("p", SERVICE), _policy("q", ENTRY))
+    waypoints = a_targeted_mesh(_policy("p", SERVICE), _policy("q", ENTRY))
     changed: list[str] = []
     waypoints.pipeline.world.http_policies.by_service.subscribe(
         lambda changes: changed.extend(change.key.hostname for change in changes)
@@ -179,7 +168,7 @@ def test_an_edit_reaches_its_service_alone() -> None:
 @pytest.mark.proves("HP-17")
 @pytest.mark.refutes("HP-17")
 def test_rules_that_a_port_cannot_have_are_told() -> None:
-    waypoints = _waypoints(_policy("p", GATEWAY, rules=[PATH]))
+    waypoints = a_targeted_mesh(_policy("p", GATEWAY, rules=[PATH]))
     (problem,) = waypoints.problems()
     assert (problem.code, problem.field) == ("policy.http-on-connections", "spec.rules")
     assert problem.message.endswith(f": {DB}:9000")
@@ -197,21 +186,9 @@ def test_rules_that_a_port_cannot_have_are_told() -> None:
 @pytest.mark.refutes("HP-8")
 def test_problems_of_values_come_with_targets_alone() -> None:
     rules = [AuthorizationRule(operations=(Operation(paths=("/{a}",)),))]
-    waypoints = _waypoints(_policy("p", SERVICE, rules=rules))
+    waypoints = a_targeted_mesh(_policy("p", SERVICE, rules=rules))
     assert _problems(waypoints) == [
         ("policy.unusable-value", "spec.rules[0].to[0].operation.paths[0]")
     ]
     waypoints.apply(_policy("p", SERVICE, rules=[PATH]))
     assert waypoints.problems() == []
-
-
-def test_targets_as_values() -> None:
-    policy = _policy("p", SERVICE, GATEWAY, CLASS, SERVICE)
-    own = (Target("Service", "shop", "web"), Target("Gateway", "shop", "waypoint"))
-    assert targets_of(policy, ROOT) == own
-    assert targets_of(policy, "shop") == (*own, Target("GatewayClass", "", "istio-waypoint"))
-    assert targets_of(_policy("p"), ROOT) == ()
-    assert targets_at(WAYPOINT, "c") == (
-        Target("Gateway", "shop", "waypoint"),
-        Target("GatewayClass", "", "c"),
-    )

@@ -16,15 +16,13 @@ from tests.support.builders import (
     some_metadata,
 )
 from tests.support.policies import PolicyRig
+from tests.support.policy_targets import CLASS, GATEWAY, ROOT
 
 WAYPOINT = "WaypointAccepted"
-ROOT = "istio-system"
 USES = {"istio.io/use-waypoint": "waypoint"}
 
-GATEWAY = TargetReference("Gateway", "waypoint", group="gateway.networking.k8s.io")
 SERVICE = TargetReference("Service", "service")
 ENTRY = TargetReference("ServiceEntry", "entry", group="networking.istio.io")
-CLASS = TargetReference("GatewayClass", "istio-waypoint", group="gateway.networking.k8s.io")
 
 
 def _policy(*targets: TargetReference, namespace: str = "default", **rest: Any) -> Any:

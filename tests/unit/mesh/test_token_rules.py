@@ -7,44 +7,26 @@ import pytest
 from controlplane.authentication.key_set import read_key_set
 from controlplane.manifests.istio import TargetReference
 from controlplane.manifests.metadata import Manifest
-from controlplane.mesh.settings import MeshSettings
 from controlplane.mesh.token_keys import keys_uri
-from controlplane.model.names import Name
 from controlplane.model.token_rule import REFUSING_KEYS, FetchedKeySet, KeySetRequest, TokenRule
 from controlplane.snapshots.scope import LISTENER_TYPE
-from tests.support.builders import (
-    a_gateway_class,
-    a_service,
-    a_service_entry,
-    a_service_port,
-    a_waypoint,
+from tests.support.policy_targets import (
+    ALL,
+    API,
+    CLASS,
+    DB,
+    ENTRY,
+    GATEWAY,
+    ROOT,
+    SERVICE,
+    WAYPOINT,
+    WEB,
+    a_targeted_mesh,
 )
-from tests.support.tokens import GATEWAY, a_request_authentication, an_issuer, key_set
+from tests.support.tokens import a_request_authentication, an_issuer, key_set
 from tests.support.waypoint_snapshots import Waypoints
 
-ROOT = "istio-system"
-GATEWAYS = "gateway.networking.k8s.io"
-WAYPOINT = Name("shop", "waypoint")
-USE = {"istio.io/use-waypoint": "waypoint"}
-SERVICE = TargetReference("Service", "web")
-ENTRY = TargetReference("ServiceEntry", "api", group="networking.istio.io")
-CLASS = TargetReference("GatewayClass", "istio-waypoint", group=GATEWAYS)
-WEB, DB, API = "web.shop.svc.cluster.local", "db.shop.svc.cluster.local", "api.example.com"
-ALL = {WEB, DB, API}
 URI = "https://issuer.example/keys"
-
-
-def _waypoints(*policies: Manifest, revision: str = "") -> Waypoints:
-    waypoints = Waypoints(settings=MeshSettings(revision=revision))
-    waypoints.apply(
-        a_gateway_class("istio-waypoint"),
-        a_waypoint("waypoint", "shop"),
-        a_service("web", "shop", labels=USE),
-        a_service("db", "shop", labels=USE, ports=[a_service_port(9000, name="tcp")]),
-        a_service_entry("api", "shop", hosts=[API], labels=USE),
-        *policies,
-    )
-    return waypoints
 
 
 def _policy(*targets: TargetReference, namespace: str = "shop", **rest: Any) -> Manifest:
@@ -91,14 +73,14 @@ def _needed(waypoints: Waypoints) -> list[KeySetRequest]:
     ],
 )
 def test_targets_decide(target: TargetReference, namespace: str, expected: set[str]) -> None:
-    found = _rules(_waypoints(_policy(target, namespace=namespace)))
+    found = _rules(a_targeted_mesh(_policy(target, namespace=namespace)))
     assert {host for host, rules in found.items() if rules} == expected
     assert found.keys() == ALL
 
 
 @pytest.mark.proves("RA-4")
 def test_without_targets_nobody_checks_and_that_is_said() -> None:
-    waypoints = _waypoints(_policy(), _policy(namespace=ROOT))
+    waypoints = a_targeted_mesh(_policy(), _policy(namespace=ROOT))
     assert set(map(len, _rules(waypoints).values())) == {0}
     assert _problems(waypoints) == [("warning", "token.no-targets", "spec.targetRefs")] * 2
 
@@ -106,8 +88,8 @@ def test_without_targets_nobody_checks_and_that_is_said() -> None:
 @pytest.mark.refutes("RA-4")
 def test_a_policy_of_another_revision_does_not_exist() -> None:
     policy = _policy(SERVICE, labels={"istio.io/rev": "green"})
-    assert _rules(_waypoints(policy, revision="blue"))[WEB] == ()
-    assert len(_rules(_waypoints(policy, revision="green"))[WEB]) == 1
+    assert _rules(a_targeted_mesh(policy, revision="blue"))[WEB] == ()
+    assert len(_rules(a_targeted_mesh(policy, revision="green"))[WEB]) == 1
 
 
 @pytest.mark.proves("RA-8")
@@ -118,7 +100,7 @@ def test_rules_have_one_order_and_come_once() -> None:
         _policy(GATEWAY, name="y", issuers=(an_issuer("c", audiences=("y",)), an_issuer("a"))),
         _policy(CLASS, name="x", namespace=ROOT, issuers=(an_issuer("a"), an_issuer("d"))),
     ]
-    found = _rules(_waypoints(*policies))
+    found = _rules(a_targeted_mesh(*policies))
     assert [(rule.issuer, rule.audiences) for rule in found[WEB]] == [
         ("a", ()),
         ("b", ()),
@@ -127,7 +109,7 @@ def test_rules_have_one_order_and_come_once() -> None:
         ("d", ()),
     ]
     assert [rule.issuer for rule in found[DB]] == ["a", "c", "d"]
-    assert _rules(_waypoints(*reversed(policies))) == found
+    assert _rules(a_targeted_mesh(*reversed(policies))) == found
 
 
 @pytest.mark.proves("RA-7")
@@ -151,14 +133,14 @@ def test_rules_have_one_order_and_come_once() -> None:
 )
 def test_where_keys_are(issuer: Any, uri: str) -> None:
     assert keys_uri(issuer) == uri
-    needed = _needed(_waypoints(_policy(SERVICE, issuers=(issuer,))))
+    needed = _needed(a_targeted_mesh(_policy(SERVICE, issuers=(issuer,))))
     assert needed == ([KeySetRequest(uri)] if uri else [])
 
 
 @pytest.mark.proves("RA-9", "RA-10", "RA-11")
 @pytest.mark.refutes("RA-11")
 def test_keys_come_fail_and_come_again() -> None:
-    waypoints = _waypoints(_policy(SERVICE, issuers=(an_issuer(keys_uri=URI),)))
+    waypoints = a_targeted_mesh(_policy(SERVICE, issuers=(an_issuer(keys_uri=URI),)))
     field = "spec.jwtRules[0].jwksUri"
     keys = read_key_set(key_set())
     for fetched, expected, problems in (
@@ -184,7 +166,7 @@ def test_keys_come_fail_and_come_again() -> None:
     ],
 )
 def test_keys_that_never_can_be_had(issuer: Any, field: str) -> None:
-    waypoints = _waypoints(_policy(SERVICE, issuers=(an_issuer("first"), issuer)))
+    waypoints = a_targeted_mesh(_policy(SERVICE, issuers=(an_issuer("first"), issuer)))
     assert {rule.issuer: rule.keys for rule in _rules(waypoints)[WEB]} == {
         "first": read_key_set(key_set()),
         issuer.issuer: REFUSING_KEYS,
@@ -199,7 +181,7 @@ def test_what_is_needed_follows_the_policies() -> None:
     first = _policy(SERVICE, name="a", issuers=(slow, quick))
     second = _policy(SERVICE, name="b", issuers=(quick,))
     aside = _policy(name="c", issuers=(an_issuer(keys_uri="https://aside.example"),))
-    waypoints = _waypoints(first, second, aside)
+    waypoints = a_targeted_mesh(first, second, aside)
     assert _needed(waypoints) == [KeySetRequest(URI, 9.0)]
     waypoints.apply(removed=[first])
     assert _needed(waypoints) == [KeySetRequest(URI, 2.0)]
@@ -209,7 +191,7 @@ def test_what_is_needed_follows_the_policies() -> None:
 
 @pytest.mark.proves("RA-8")
 def test_a_change_of_keys_is_a_change_of_one_listener() -> None:
-    waypoints = _waypoints(_policy(SERVICE, issuers=(an_issuer(keys_uri=URI),)))
+    waypoints = a_targeted_mesh(_policy(SERVICE, issuers=(an_issuer(keys_uri=URI),)))
     before = waypoints.catalog.commit
     bodies = waypoints.bodies()
     _fetch(waypoints, FetchedKeySet(URI, read_key_set(key_set())))
