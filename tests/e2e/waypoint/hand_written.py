@@ -32,10 +32,10 @@ State = tuple[str | None, str]
 # What the CONNECT stream hands on to the inside, and by which factory it is made.
 STATES: Mapping[str, State] = {
     LOCAL_IP: (None, "%REQ(:AUTHORITY)%"),
-    REMOTE_IP: (None, "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    REMOTE_IP: (None, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%"),
     "io.istio.connect_authority": ("envoy.hashable_string", "%REQ(:AUTHORITY)%"),
     PEER: ("envoy.hashable_string", "%DOWNSTREAM_PEER_URI_SAN%"),
-    SOURCE: ("envoy.network.ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+    SOURCE: ("envoy.network.ip", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
 }
 
 

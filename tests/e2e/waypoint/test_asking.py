@@ -1,5 +1,6 @@
 """Policies of action CUSTOM through a real Envoy: who is asked about what, and what follows."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ async def test_the_other_policies_are_enforced_besides(tmp_path: Path) -> None:
 
 
 async def _becomes(http: Any, status: int) -> bool:
-    for _ in range(100):
+    for _ in range(1000):
         if (await http.get("/admin", headers=PASS)).status_code == status:
             return True
+        await asyncio.sleep(0.02)
     return False

@@ -319,8 +319,9 @@ async def test_pods_in_and_out_of_the_mesh_share_a_service(tmp_path: Path) -> No
     server = await asyncio.start_server(answer, PLAIN, FIRST)
     outside = a_pod("outside", "app", labels={"app": "backend"}, ips=[PLAIN])
     async with server, a_client(mesh(outside), tmp_path) as (client, node):
-        found = await landings(client, node, 20)
-    assert found[FIRST] + len(seen) == 20
+        # Of so many neither gets less than three, by chance, once in a hundred million times.
+        found = await landings(client, node, 40)
+    assert found[FIRST] + len(seen) == 40
     assert found[FIRST] >= 3
     assert len(seen) >= 3
     assert set(seen) == {b"hello"}

@@ -197,7 +197,7 @@ async def test_many_requests_share_one_connection(bed: Bed) -> None:
 async def test_a_waypoint_that_drains_keeps_its_tunnels_and_fails_no_request(
     resources: WaypointResources, tmp_path: Path
 ) -> None:
-    at_once = EnvoyOptions(arguments=("--drain-time-s", "5", "--drain-strategy", "immediate"))
+    at_once = EnvoyOptions(arguments=("--drain-time-s", "60", "--drain-strategy", "immediate"))
     async with (
         a_bed(
             resources,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import grpc.aio
+import httpx
 import pytest
 
 from controlplane.lab.hbone_errors import HandshakeError, HboneError
@@ -85,6 +86,27 @@ async def test_addresses_and_ports_are_those_of_the_connection(tmp_path: Path) -
         assert await waypoint.status("/remote") == 403
         assert await waypoint.status("/port") == 200
         assert await waypoint.status("/other") == 403
+
+
+@pytest.mark.proves("HP-13", "WC-17")
+async def test_what_is_written_at_the_tunnel_is_no_address(tmp_path: Path) -> None:
+    far = "203.0.113.9"
+    written = [(name, far) for name in ("x-forwarded-for", "x-real-ip", "x-envoy-external-address")]
+    fields = {"/source": {"ip_blocks": (far,)}, "/remote": {"remote_ip_blocks": (far,)}}
+    rules = [
+        AuthorizationRule(sources=(Source(**source),), operations=_path(path).operations)
+        for path, source in fields.items()
+    ]
+    mesh = a_policed_mesh(a_web_policy("allow", *rules))
+    async with (
+        a_policed_waypoint(tmp_path, mesh) as waypoint,
+        waypoint.client() as client,
+        client.forwarded(f"{VIP}:80", written) as way,
+        httpx.AsyncClient(base_url=way.url, trust_env=False, timeout=5.0) as http,
+    ):
+        assert (await http.get("/source")).status_code == 403
+        assert (await http.get("/remote")).status_code == 403
+        assert (await http.get("/remote", headers=dict(written))).status_code == 200
 
 
 @pytest.mark.proves("HP-25")
@@ -187,7 +209,7 @@ async def test_routes_that_lost_their_policies_let_nobody_in(tmp_path: Path) -> 
 
 
 async def _turns(http: object, status: int) -> bool:
-    for _ in range(200):
+    for _ in range(1000):
         if (await http.get("/")).status_code == status:  # type: ignore[attr-defined]
             return True
         await asyncio.sleep(0.02)

@@ -80,7 +80,7 @@ async def test_copies_go_to_others_and_nobody_hears_of_them(tmp_path: Path) -> N
 
 async def copies(bed: RouteBed, backend: str, path: str, count: int) -> None:
     """Wait until a backend got ``count`` requests for ``path``."""
-    for _ in range(100):
+    for _ in range(1000):
         if bed.applications.paths(backend).count(path) >= count:
             break
         await asyncio.sleep(0.02)
