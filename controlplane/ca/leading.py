@@ -171,5 +171,8 @@ def _remaining(content: KeptAuthorities, step: Step) -> Orders:
         case StepKind.MAKE_INTERMEDIATE:
             return replace(orders, rotates=orders.rotates - {AuthorityTier.INTERMEDIATE})
         case StepKind.ACTIVATE_ROOT:
-            return replace(orders, is_hard=False)
+            # Both come into force with it, and are what was ordered while it waited.
+            return replace(orders, rotates=frozenset(), is_hard=False)
+        case StepKind.ACTIVATE_INTERMEDIATE:
+            return replace(orders, rotates=orders.rotates - {AuthorityTier.INTERMEDIATE})
     return orders

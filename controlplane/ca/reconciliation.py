@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from controlplane.ca.authority_set import AuthoritySet, KeptAuthorities, Orders
 from controlplane.ca.errors import KeysLostError
 from controlplane.ca.journal_belief import believed
-from controlplane.model.certificate import AuthorityRecord, AuthorityStatus
+from controlplane.model.certificate import AuthorityRecord, AuthorityStatus, AuthorityTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +131,18 @@ def _keyless(record: AuthorityRecord, authorities: AuthoritySet) -> AuthorityRec
 
 def _open_orders(orders: Orders, before: AuthoritySet, after: AuthoritySet) -> Orders:
     """Return the orders that a step nobody could finish has not carried out already."""
-    made = {each.tier for each in after.authorities if before.find(each.authority_id) is None}
+    done = {each.tier for each in after.authorities if before.find(each.authority_id) is None}
     tainted = {
         each.authority_id for each in after.authorities if each.status is AuthorityStatus.TAINTED
     }
-    has_new_root = after.state.active_root != before.state.active_root
+    has_new_root = after.state.active_root not in {"", before.state.active_root}
+    if has_new_root:
+        done.add(AuthorityTier.ROOT)
+    if after.state.active_intermediate not in {"", before.state.active_intermediate}:
+        done.add(AuthorityTier.INTERMEDIATE)
     return replace(
         orders,
-        rotates=orders.rotates - made,
+        rotates=orders.rotates - done,
         tainted=orders.tainted - tainted,
         is_hard=orders.is_hard and not has_new_root,
     )

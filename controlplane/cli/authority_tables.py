@@ -9,9 +9,10 @@ from controlplane.ca.journal import JournalView
 from controlplane.ca.rotation import Decision, Situation, next_step
 from controlplane.ca.rotation_policy import RotationPolicy
 from controlplane.cli.tables import aligned
-from controlplane.model.certificate import AuthorityRecord, AuthorityTier
+from controlplane.model.certificate import AuthorityRecord, AuthorityStatus, AuthorityTier
 
 _HEADER: Final = ("TIER", "ID", "STATUS", "KEY", "AGE", "NOT AFTER", "LAST CERTIFICATE ENDS")
+_ON_THEIR_WAY: Final = (AuthorityStatus.PREPARED, AuthorityStatus.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,10 @@ def rehearsal(found: Found, tier: AuthorityTier, now: datetime, *, is_hard: bool
     orders = situation.orders
     ordered = replace(orders, rotates=orders.rotates | {tier}, is_hard=orders.is_hard or is_hard)
     decision = next_step(replace(situation, orders=ordered))
-    lines = []
+    lines = [
+        f"{tier} {each.authority_id[:8]} is on its way already: it is the new one"
+        for each in situation.authorities.of_tier(tier, *_ON_THEIR_WAY)
+    ]
     if decision.step is not None:
         lines.append(f"next: {decision.step.kind} ({decision.step.reason})")
     if tier is AuthorityTier.INTERMEDIATE:

@@ -117,6 +117,9 @@ def rotate(
 ) -> None:
     """Order a new intermediate, which nobody notices, or a new root, which takes a day.
 
+    One that is on its way already is what is ordered: with --hard, a root that is published acts
+    at once. To get another, taint that one first.
+
     Exit code 1 when there are no authorities or the key store cannot be used, 2 for options that
     make no sense.
 

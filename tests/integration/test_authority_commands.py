@@ -150,6 +150,23 @@ def test_a_root_ordered_hard_acts_at_once(folder: Path) -> None:
     assert document(folder)["orders"]["hard"] is False
 
 
+@pytest.mark.proves("AT-40")
+def test_ordered_hard_a_root_that_waits_acts_and_there_is_no_third(folder: Path) -> None:
+    lead(folder)
+    run(folder, "rotate", "root")
+    lead(folder)
+    (waiting,) = (each for each in document(folder)["authorities"] if each["status"] == "PUBLISHED")
+    rehearsed = run(folder, "rotate", "root", "--hard", "--dry-run").stdout
+    assert f"root {waiting['authority_id'][:8]} is on its way already" in rehearsed
+    assert run(folder, "rotate", "root", "--hard").exit_code == 0
+    lead(folder)
+    lead(folder)
+    found = document(folder)
+    assert found["state"]["active_root"] == waiting["authority_id"]
+    assert len([each for each in found["authorities"] if each["tier"] == "root"]) == 2
+    assert (found["orders"]["rotate"], found["orders"]["hard"]) == ([], False)
+
+
 def test_hard_is_for_roots(folder: Path) -> None:
     lead(folder)
     assert run(folder, "rotate", "intermediate", "--hard").exit_code == 2

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from controlplane.ca.authority_set import AuthoritySet
+from controlplane.ca.authority_set import AuthoritySet, Orders
 from controlplane.ca.rotation import Situation, next_step
 from controlplane.model.certificate import AuthorityRecord, AuthorityStatus, AuthorityTier
 from tests.support.authority_stores import START, MemoryJournal, World
@@ -293,6 +293,77 @@ async def test_ordered_hard_a_new_root_waits_for_nobody() -> None:
     assert course.world.clock.now() == START
     assert course.root.authority_id != tainted.authority_id
     assert not course.world.kept.orders.is_hard
+
+
+@pytest.mark.proves("AT-40")
+@pytest.mark.parametrize("is_tainted", [False, True])
+async def test_a_root_ordered_hard_is_the_one_that_waits_already(*, is_tainted: bool) -> None:
+    course = await a_course()
+    first = course.root
+    await course.with_root_waiting()
+    (waiting,) = course.world.set.of_tier(ROOT, AuthorityStatus.PUBLISHED)
+    tainted = frozenset({first.authority_id} if is_tainted else ())
+    course.world.order(rotates=frozenset({ROOT}), is_hard=True, tainted=tainted)
+    await course.after()
+    await course.after(DAY)
+    assert course.root.authority_id == waiting.authority_id
+    assert [each.authority_id for each in course.world.set.of_tier(ROOT)] == [
+        first.authority_id,
+        waiting.authority_id,
+    ]
+    assert course.world.kept.orders == Orders()
+
+
+@pytest.mark.proves("AT-40")
+async def test_what_is_ordered_twice_while_it_is_under_way_is_done_once() -> None:
+    course = await a_course()
+    await course.with_root_waiting()
+    course.world.order(rotates=frozenset({ROOT}))
+    await course.after(DAY)
+    await course.after(DAY)
+    assert len(course.world.set.of_tier(ROOT)) == 2
+    assert course.world.kept.orders == Orders()
+
+
+@pytest.mark.proves("AT-40")
+async def test_an_intermediate_that_is_not_loaded_yet_is_the_one_that_is_ordered() -> None:
+    course = await a_course()
+    behind = course.world.replica("r2", token=None)
+    await behind.look()
+    course.world.order(rotates=frozenset({INTERMEDIATE}))
+    await course.leader.look()
+    (waiting,) = course.world.set.of_tier(INTERMEDIATE, AuthorityStatus.PREPARED)
+    course.world.order(rotates=frozenset({INTERMEDIATE}))
+    await behind.look()
+    await course.after()
+    await course.after()
+    assert course.intermediate.authority_id == waiting.authority_id
+    assert len(course.world.set.of_tier(INTERMEDIATE)) == 2
+    assert course.world.kept.orders == Orders()
+
+
+@pytest.mark.refutes("AT-40")
+async def test_what_waits_but_is_tainted_is_not_what_is_ordered() -> None:
+    course = await a_course()
+    first = course.root
+    await course.with_root_waiting()
+    (waiting,) = course.world.set.of_tier(ROOT, AuthorityStatus.PUBLISHED)
+    course.world.order(
+        rotates=frozenset({ROOT}), is_hard=True, tainted=frozenset({waiting.authority_id})
+    )
+    await course.after()
+    assert course.root.authority_id not in {first.authority_id, waiting.authority_id}
+    assert course.status(waiting) is AuthorityStatus.TAINTED
+    assert course.world.kept.orders == Orders()
+
+
+@pytest.mark.refutes("AT-40")
+async def test_what_is_ordered_when_the_last_one_is_in_force_is_another() -> None:
+    course = await a_course()
+    for count in (2, 3):
+        course.world.order(rotates=frozenset({ROOT}), is_hard=True)
+        await course.after()
+        assert len(course.world.set.of_tier(ROOT)) == count
 
 
 @pytest.mark.refutes("AT-24")

@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controlplane.ca.authority_set import AuthoritySet
+from controlplane.ca.authority_set import AuthoritySet, Orders
 from controlplane.ca.reconciliation import reconciled
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier, BundleEntry, BundleSource
 from tests.support.authorities import a_root
@@ -150,6 +150,28 @@ async def test_memories_that_agree_are_left_alone() -> None:
     world = await a_world()
     result = reconciled(world.kept, world.journal.authorities)
     assert (result.writes_journal, result.writes_keys, result.notes) == (False, False, ())
+
+
+@pytest.mark.proves("AT-40")
+@pytest.mark.parametrize("store", ["keys", "journal"])
+@pytest.mark.parametrize("writes", range(1, 7))
+async def test_a_waiting_root_is_what_was_ordered_wherever_a_leader_ends(
+    writes: int, store: str
+) -> None:
+    world = await a_world()
+    world.order(rotates=frozenset({AuthorityTier.ROOT}))
+    await world.replica().look()
+    world.order(rotates=frozenset(AuthorityTier), is_hard=True)
+    kill = world.keys.kill if store == "keys" else world.journal.kill
+    kill.remaining = writes
+    with suppress(CrashError):
+        await world.replica().look()
+    kill.remaining = -1
+    for _ in range(3):
+        await world.replica("r2", token=2).look()
+    roots = world.set.of_tier(AuthorityTier.ROOT)
+    assert [each.status for each in roots] == [AuthorityStatus.RETIRING, AuthorityStatus.ACTIVE]
+    assert world.kept.orders == Orders()
 
 
 @pytest.mark.parametrize("writes", range(1, 20))
