@@ -20,13 +20,17 @@ _HASHABLE: Final = "envoy.hashable_string"
 _ADDRESS: Final = "envoy.network.ip"
 _CARRIED: Final = (
     (LOCAL_ADDRESS, "%REQ(:AUTHORITY)%", ""),
-    (REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", ""),
+    (REMOTE_ADDRESS, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", ""),
     (AUTHORITY, "%REQ(:AUTHORITY)%", _HASHABLE),
     (PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", _HASHABLE),
     (OWN_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", _HASHABLE),
-    (SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", _ADDRESS),
+    (SOURCE_ADDRESS, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", _ADDRESS),
 )
-"""What goes along: its key, where it comes from, and the factory of an object with a hash."""
+"""What goes along: its key, where it comes from, and the factory of an object with a hash.
+
+Addresses are those of the HBONE connection itself: the one that Envoy derives for a stream is what
+X-Forwarded-For of the CONNECT says, which the client writes.
+"""
 
 
 def filter_state(key: str, value: str, factory: str = "") -> Any:

@@ -54,7 +54,7 @@ TUNNEL: Final[Mapping[str, str]] = {
     "response_code_details": "%RESPONSE_CODE_DETAILS%",
     "duration": "%DURATION%",
     "authority": "%REQ(:AUTHORITY)%",
-    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "source_principal": "%DOWNSTREAM_PEER_URI_SAN%",
 }
 """A CONNECT of a client that was refused."""

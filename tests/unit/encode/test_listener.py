@@ -129,11 +129,11 @@ def test_who_the_client_is_goes_along_as_objects_with_a_hash() -> None:
     }
     assert formats == {
         f"{ORIGINAL}.local_ip": "%REQ(:AUTHORITY)%",
-        f"{ORIGINAL}.remote_ip": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        f"{ORIGINAL}.remote_ip": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
         "io.istio.connect_authority": "%REQ(:AUTHORITY)%",
         "io.istio.peer_principal": "%DOWNSTREAM_PEER_URI_SAN%",
         "io.istio.local_principal": "%DOWNSTREAM_LOCAL_URI_SAN%",
-        "io.istio.source_ip": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "io.istio.source_ip": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
     }
 
 
