@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from controlplane.lab.hbone_terminator import Address
+from controlplane.lab.plain import Address
 from controlplane.lab.ztunnel.workload import Workload
 
 Ask = Callable[[Workload, str], Awaitable[tuple[int, Any]]]

@@ -25,6 +25,7 @@ from controlplane.lab.hbone_errors import (
 from controlplane.lab.hbone_pipe import join
 from controlplane.lab.hbone_stream import HboneStream
 from controlplane.lab.hbone_tls import anonymous_context, client_context, peer_identity
+from controlplane.lab.listener import Listener
 
 _OK: Final = 200
 _REPETITIONS: Final = 2
@@ -142,7 +143,6 @@ class HboneClient:
 
         A connection whose CONNECT is refused ends at once, without a byte.
         """
-        tasks: set[asyncio.Task[None]] = set()
         refusals: list[HboneError] = []
 
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,25 +151,12 @@ class HboneClient:
             except HboneError as error:
                 del refusals[: -_MOST_REFUSALS + 1]
                 refusals.append(error)
-                writer.close()
                 return
             await join(stream, reader, writer)
 
-        def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(carry(reader, writer), name=f"tunnel to {authority}")
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(begin, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()
-        try:
+        async with Listener(carry, "127.0.0.1", name=f"tunnel to {authority}") as listener:
+            host, port = listener.address
             yield Forwarded(host=host, port=port, refusals=refusals)
-        finally:
-            server.close()
-            ending = list(tasks)
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
 
     async def _begin(self, authority: str, headers: Headers) -> HboneStream:
         connection = await self._connection()

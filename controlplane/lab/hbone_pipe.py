@@ -1,13 +1,11 @@
 """A plain connection and a tunnel joined: what comes out of one goes into the other, both ways."""
 
 import asyncio
-from contextlib import suppress
-from socket import SO_LINGER, SOL_SOCKET
-from struct import pack
 from typing import Final
 
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.lab.hbone_stream import HboneStream
+from controlplane.lab.plain import break_off
 
 _FAREWELL: Final = 1.0
 
@@ -22,7 +20,7 @@ async def join(
             both.create_task(_outwards(reader, stream))
     except* (HboneError, OSError):
         # No orderly end: the program at the other end must not take it for one.
-        _break_off(writer)
+        break_off(writer)
     finally:
         stream.reset()
         await _closed(writer)
@@ -40,13 +38,6 @@ async def _outwards(reader: asyncio.StreamReader, stream: HboneStream) -> None:
     while data := await reader.read(65_536):
         await stream.write(data)
     stream.end()
-
-
-def _break_off(writer: asyncio.StreamWriter) -> None:
-    """End a connection with a reset: closed without lingering, where it can be said."""
-    with suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

@@ -6,25 +6,20 @@ leaves an access record, with the names that ztunnel's access log has.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import Final, Self
 
 from controlplane.clock import Clock, SystemClock
 from controlplane.lab.certificates import HeldCertificate
-from controlplane.lab.ending import ended
 from controlplane.lab.hbone_connection import HboneConnection
 from controlplane.lab.hbone_errors import HandshakeError
 from controlplane.lab.hbone_pipe import join
 from controlplane.lab.hbone_stream import HboneStream
 from controlplane.lab.hbone_tls import peer_identity, prepare, server_context
-
-if TYPE_CHECKING:
-    import ssl
-
-Address: TypeAlias = tuple[str, int]
-Plain: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from controlplane.lab.listener import Listener
+from controlplane.lab.plain import Address, Plain
 
 _PATIENCE: Final = 5.0
 _MOST_RECORDS: Final = 10_000
@@ -101,20 +96,17 @@ class Terminator:
         self._admits = admits
         self._judge = judge or (lambda access: application(access.authority) or _NOT_FOUND)
         self._completed = completed
-        self._wanted = (host, port)
         self._clock = clock or SystemClock()
-        self._context: ssl.SSLContext | None = None
-        self._server: asyncio.Server | None = None
+        self._context = server_context(held)
+        self._listener = Listener(
+            self._serve, host, port, name="hbone terminator", context=self._context
+        )
         self._connections: set[HboneConnection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> Address:
         """Return where it listens."""
-        if self._server is None:
-            return self._wanted
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
+        return self._listener.address
 
     @property
     def serial(self) -> str:
@@ -122,11 +114,7 @@ class Terminator:
         return self._held.serial
 
     async def __aenter__(self) -> Self:
-        host, port = self._wanted
-        self._context = server_context(self._held)
-        self._server = await asyncio.start_server(
-            self._begin, host, port, ssl=self._context, ssl_shutdown_timeout=1.0
-        )
+        await self._listener.start()
         return self
 
     async def __aexit__(
@@ -135,31 +123,17 @@ class Terminator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-        ending = list(self._tasks)
-        for task in ending:
-            task.cancel()
-        await ended(asyncio.gather(*ending, return_exceptions=True))
+        await self._listener.end()
 
     def renew(self, held: HeldCertificate) -> None:
         """Show another certificate to who connects from now on; roots are only ever added."""
         self._held = held
-        if self._context is not None:
-            prepare(self._context, held)
+        prepare(self._context, held)
 
     def drain(self) -> None:
         """Tell every client to open new streams elsewhere; those there are go on."""
         for connection in self._connections:
             connection.drain()
-
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._spawn(self._serve(reader, writer))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name="hbone terminator")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -180,7 +154,7 @@ class Terminator:
                 source=source, identity=identity, destination=destination, stream=stream
             )
             self.accesses.append(access)
-            self._spawn(self._answer(connection, access))
+            self._listener.spawn(self._answer(connection, access))
 
         connection = HboneConnection(reader, writer, accept=accept)
         self._connections.add(connection)

@@ -68,9 +68,8 @@ async def send(node: Node, workload: Workload, request: Request) -> Answer:
                 content=request.content,
             )
     except _FAILURES as error:
-        failure = backend.failure or str(error) or type(error).__name__
+        return Answer(failure=backend.failure or str(error) or type(error).__name__)
+    finally:
         await backend.close()
-        return Answer(failure=failure)
-    await backend.close()
     headers = {key.decode().lower(): value.decode("latin-1") for key, value in response.headers}
     return Answer(status=response.status, headers=headers, body=response.content)

@@ -15,7 +15,8 @@ from aiohttp import web
 from controlplane.lab.certificates import HeldCertificate
 from controlplane.lab.envoy import Envoy, EnvoyOptions
 from controlplane.lab.hbone import HboneClient, Waypoint
-from controlplane.lab.hbone_terminator import Address, Terminator
+from controlplane.lab.hbone_terminator import Terminator
+from controlplane.lab.plain import Address
 from tests.support.envoy_inline import WaypointResources, inlined
 from tests.support.hbone_certificates import held
 

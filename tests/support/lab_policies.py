@@ -79,12 +79,13 @@ class Enforcement:
         write(self._folder, "policies.yaml", *documents, nobody)
 
         def is_enforced() -> bool:
+            states = [node.state for node in self.mesh.nodes.values()]
             return all(
                 f"shop/{name}" in workload.authorization_policies
-                for node in self.mesh.nodes.values()
-                for workload in node.state.workloads.by_uid.values()
+                for state in states
+                for workload in state.workloads.by_uid.values()
                 if workload.canonical_name == self._app
-            ) and not any(before in node.state.policies.by_name for node in self.mesh.nodes.values())
+            ) and all(before not in state.policies.by_name for state in states)
 
         await self.mesh.until(is_enforced, f"{name} is enforced and {before} is not")
 

@@ -6,16 +6,16 @@ are judged again (docs/protocol/ztunnel.md ZT-40 to ZT-49).
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Final, Self
 
 from controlplane.clock import Clock
 from controlplane.lab.certificates import HeldCertificate
-from controlplane.lab.hbone_terminator import Access, Address, Terminator
+from controlplane.lab.hbone_terminator import Access, Terminator
 from controlplane.lab.node.access import INBOUND, AccessLog, AccessRecord
-from controlplane.lab.node.pipe import break_off, joined
+from controlplane.lab.node.pipe import joined
+from controlplane.lab.plain import Address, break_off
 from controlplane.lab.ztunnel.network import NetworkAddress
 from controlplane.lab.ztunnel.policies import Connection, Verdict, evaluate
 from controlplane.lab.ztunnel.route import HBONE_PORT
@@ -31,15 +31,14 @@ Application = Callable[[Workload, int], Address | None]
 
 
 class InboundPod:
-    """One captured pod; use it as ``async with``. ``ports`` are those of its applications."""
+    """One captured pod; use it as ``async with``. What comes as plaintext is given to ``plain``."""
 
-    def __init__(  # noqa: PLR0913 - what a pod is made of, by name
+    def __init__(
         self,
         workload: Workload,
         held: HeldCertificate,
         *,
         state: MeshState,
-        ports: tuple[int, ...],
         application: Application,
         log: AccessLog,
         clock: Clock,
@@ -49,11 +48,9 @@ class InboundPod:
         self.address = str(workload.addresses[0])
         self._network = workload.network
         self._state = state
-        self._ports = ports
         self._application = application
         self._log = log
         self._clock = clock
-        self._stack = AsyncExitStack()
         self._open: dict[Callable[[], None], tuple[Workload, Connection]] = {}
         self._records: dict[int, AccessRecord] = {}
         self.terminator = Terminator(
@@ -68,12 +65,7 @@ class InboundPod:
         )
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.terminator)
-            for port in self._ports:
-                server = await asyncio.start_server(self._plain(port), self.address, port)
-                stack.callback(server.close)
-            self._stack = stack.pop_all()
+        await self.terminator.__aenter__()
         return self
 
     async def __aexit__(
@@ -84,7 +76,7 @@ class InboundPod:
     ) -> None:
         for close in tuple(self._open):
             close()
-        await self._stack.aclose()
+        await self.terminator.__aexit__(None, None, None)
 
     def policies_changed(self) -> None:
         """Judge everything that is open again and break off what is no longer let in.
@@ -143,19 +135,10 @@ class InboundPod:
             record.bytes_received = access.stream.bytes_received
             self._log.complete(record, access.duration or 0.0)
 
-    def _plain(
-        self, port: int
-    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None]"]:
-        def begin(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> "asyncio.Future[None]":
-            return asyncio.ensure_future(self._carry(port, reader, writer))
-
-        return begin
-
-    async def _carry(
+    async def plain(
         self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        """Serve one connection that came to a port of the pod as it is, without an identity."""
         source: Address = writer.get_extra_info("peername")[:2]
         began = self._clock.monotonic()
         record = self._begin(

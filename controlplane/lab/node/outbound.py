@@ -23,7 +23,8 @@ from controlplane.lab.hbone_errors import (
 from controlplane.lab.hbone_pipe import join
 from controlplane.lab.hbone_stream import HboneStream
 from controlplane.lab.node.access import OUTBOUND, AccessLog, AccessRecord
-from controlplane.lab.node.pipe import Plain, break_off, joined
+from controlplane.lab.node.pipe import joined
+from controlplane.lab.plain import Plain, break_off
 from controlplane.lab.ztunnel.network import IpAddress, NetworkAddress
 from controlplane.lab.ztunnel.resolve import dns_answer, service_at
 from controlplane.lab.ztunnel.route import Route, Router, Way
@@ -51,6 +52,13 @@ class Connected:
     began: float
     tunnel: HboneStream | None = None
     plain: Plain | None = None
+
+    def abandon(self) -> None:
+        """Give it up before anything was carried."""
+        if self.tunnel is not None:
+            self.tunnel.reset()
+        if self.plain is not None:
+            break_off(self.plain[1])
 
 
 class Outbound:

@@ -2,11 +2,8 @@
 
 import asyncio
 from contextlib import suppress
-from socket import SO_LINGER, SOL_SOCKET
-from struct import pack
-from typing import TypeAlias
 
-Plain: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from controlplane.lab.plain import Plain, break_off
 
 
 async def joined(here: Plain, there: Plain) -> tuple[int, int]:
@@ -34,14 +31,6 @@ async def joined(here: Plain, there: Plain) -> tuple[int, int]:
         for _, writer in (here, there):
             writer.close()
         await asyncio.gather(*ways, return_exceptions=True)
-
-
-def break_off(writer: asyncio.StreamWriter) -> None:
-    """End a connection with a reset: closed without lingering, where it can be said."""
-    # A transport that is closed already has no socket, or one without a number.
-    with suppress(OSError, AttributeError, ValueError):
-        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:

@@ -15,14 +15,14 @@ from typing import Final, Protocol, Self
 from controlplane.clock import Clock
 from controlplane.lab.ending import ended
 from controlplane.lab.errors import LabError
-from controlplane.lab.hbone_terminator import Address
 from controlplane.lab.node.access import AccessLog, AccessRecord
-from controlplane.lab.node.bare import BarePod
 from controlplane.lab.node.certificates import NodeCertificates
 from controlplane.lab.node.inbound import InboundPod
 from controlplane.lab.node.outbound import Connected, Outbound
+from controlplane.lab.node.plain_ports import PlainPorts, as_they_are
 from controlplane.lab.node.socks import SocksPort
 from controlplane.lab.node_proxies import NodeProxy
+from controlplane.lab.plain import Address
 from controlplane.lab.ztunnel.decode import AUTHORIZATION_TYPE
 from controlplane.lab.ztunnel.route import Router
 from controlplane.lab.ztunnel.session import Applied
@@ -52,12 +52,17 @@ class Applications(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class _Pod:
-    """A pod of this node and all that is open for it."""
+    """A pod of this node and all that is open for it.
+
+    ``is_captured`` is None as long as its ports are nobody's. One that leaves the mesh keeps
+    ``inbound``: who has not heard of it yet, or hears before us that it is back, comes that way.
+    """
 
     workload: Workload
     stack: AsyncExitStack
+    plain: PlainPorts
     inbound: InboundPod | None = None
-    bare: BarePod | None = None
+    is_captured: bool | None = None
 
 
 class Node:
@@ -111,7 +116,7 @@ class Node:
         return frozenset(
             uid
             for uid, pod in self._pods.items()
-            if pod.inbound is not None or pod.bare is not None
+            if pod.is_captured is (pod.workload.tunnel is Tunnel.HBONE)
         )
 
     def wanted(self) -> frozenset[str]:
@@ -212,25 +217,38 @@ class Node:
         pod = self._pods.get(uid)
         ports = self._applications.ports(workload)
         if pod is None:
-            pod = _Pod(workload=workload, stack=AsyncExitStack())
+            pod = _Pod(
+                workload=workload,
+                stack=AsyncExitStack(),
+                plain=PlainPorts(str(workload.addresses[0]), ports),
+            )
             if ports:
                 await self._applications.run(workload)
                 await pod.stack.enter_async_context(self._socks(workload))
+                await pod.stack.enter_async_context(pod.plain)
             self._pods[uid] = pod
-        if workload.tunnel is not Tunnel.HBONE and pod.bare is None and ports:
-            found = {port: self._applications.address(workload, port) for port in ports}
-            leads = {port: address for port, address in found.items() if address is not None}
-            bare = BarePod(str(workload.addresses[0]), leads)
-            pod.bare = await pod.stack.enter_async_context(bare)
-        if not self._is_served(workload):
+        if ports and workload.tunnel is not Tunnel.HBONE:
+            await self._uncapture(pod, workload, ports)
+        elif ports and not workload.native_tunnel:
+            await self._capture(pod, workload)
+
+    async def _uncapture(self, pod: _Pod, workload: Workload, ports: tuple[int, ...]) -> None:
+        """Have the applications of a pod reached as they are."""
+        if pod.is_captured is False:
             return
+        found = {port: self._applications.address(workload, port) for port in ports}
+        leads = {port: address for port, address in found.items() if address is not None}
+        await pod.plain.given_to(as_they_are(leads))
+        pod.is_captured = False
+
+    async def _capture(self, pod: _Pod, workload: Workload) -> None:
+        """Have what comes to a pod come through us."""
         held = await self.certificates.of(workload.identity)
         if pod.inbound is None:
             inbound = InboundPod(
                 workload,
                 held,
                 state=self.state,
-                ports=ports,
                 application=self._applications.address,
                 log=self.log,
                 clock=self._clock,
@@ -238,10 +256,9 @@ class Node:
             pod.inbound = await pod.stack.enter_async_context(inbound)
         elif pod.inbound.terminator.serial != held.serial:
             pod.inbound.terminator.renew(held)
-
-    def _is_served(self, workload: Workload) -> bool:
-        is_captured = workload.tunnel is Tunnel.HBONE and not workload.native_tunnel
-        return is_captured and bool(workload.addresses and self._applications.ports(workload))
+        if not pod.is_captured:
+            await pod.plain.given_to(pod.inbound.plain)
+            pod.is_captured = True
 
     def _socks(self, workload: Workload) -> SocksPort:
         async def connect(host: str, port: int) -> Connected:
@@ -280,8 +297,4 @@ class Node:
 
 
 def _same_place(one: Workload, other: Workload) -> bool:
-    return (one.addresses, one.identity, one.tunnel) == (
-        other.addresses,
-        other.identity,
-        other.tunnel,
-    )
+    return (one.addresses, one.identity) == (other.addresses, other.identity)

@@ -5,13 +5,13 @@ CONNECT without authentication, by name or address (RFC 1928); it listens on loo
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import Final, Self
 
+from controlplane.lab.listener import Listener
 from controlplane.lab.node.outbound import Connected, UnreachableError
-from controlplane.lab.node.pipe import Plain
+from controlplane.lab.plain import Address, Plain
 
 SOCKS_PORT: Final = 1080
 
@@ -41,22 +41,17 @@ class SocksPort:
     def __init__(
         self, host: str, connect: Connect, carry: Carry, *, port: int = SOCKS_PORT
     ) -> None:
-        self._wanted = (host, port)
         self._connect = connect
         self._carry = carry
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve, host, port, name="socks")
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> Address:
         """Return where it listens."""
-        if self._server is None:
-            return self._wanted
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
+        return self._listener.address
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._begin, *self._wanted)
+        await self._listener.start()
         return self
 
     async def __aexit__(
@@ -65,16 +60,7 @@ class SocksPort:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer), name="socks")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._listener.end()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -91,9 +77,6 @@ class SocksPort:
             await self._carry(connected, (reader, writer))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
             return
-        finally:
-            with suppress(OSError):
-                writer.close()
 
 
 async def _asked(

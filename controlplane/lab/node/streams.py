@@ -14,8 +14,8 @@ import httpcore
 from controlplane.lab.errors import LabError
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.lab.node.outbound import Connected
-from controlplane.lab.node.pipe import Plain
 from controlplane.lab.node.proxy import Node
+from controlplane.lab.plain import Plain, break_off
 from controlplane.lab.ztunnel.workload import Workload
 
 
@@ -26,6 +26,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         self.failure = ""
         self._node = node
         self._workload = workload
+        self._streams: list[_Stream] = []
         self._carrying: set[asyncio.Task[None]] = set()
 
     async def connect_tcp(
@@ -43,18 +44,29 @@ class Backend(httpcore.AsyncNetworkBackend):
         except (LabError, TimeoutError) as error:
             self.failure = str(error) or type(error).__name__
             raise httpcore.ConnectError(self.failure) from error
-        here, there = await _pair()
+        try:
+            here, there = await _pair()
+        except BaseException:
+            connected.abandon()
+            raise
         task = asyncio.create_task(self._carry(connected, there), name="lab connection")
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
-        return _Stream(here)
+        # One that never begins closes nothing.
+        task.add_done_callback(lambda _: there[1].close())
+        self._streams.append(_Stream(here))
+        return self._streams[-1]
 
     async def close(self) -> None:
-        """Wait until what was carried is accounted for."""
-        if self._carrying:
-            await asyncio.wait(self._carrying, timeout=1.0)
-        for task in self._carrying:
+        """End every connection, and wait until what was carried is accounted for."""
+        for stream in self._streams:
+            await stream.aclose()
+        carrying = set(self._carrying)
+        if carrying:
+            await asyncio.wait(carrying, timeout=1.0)
+        for task in carrying:
             task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
 
     async def sleep(self, seconds: float) -> None:
         """Wait between attempts."""
@@ -110,7 +122,13 @@ class _Stream(httpcore.AsyncNetworkStream):
 async def _pair() -> tuple[Plain, Plain]:
     """Return both ends of a connection within this process."""
     one, other = socket.socketpair()
-    return (
-        await asyncio.open_connection(sock=one),
-        await asyncio.open_connection(sock=other),
-    )
+    here: Plain | None = None
+    try:
+        here = await asyncio.open_connection(sock=one)
+        return here, await asyncio.open_connection(sock=other)
+    except BaseException:
+        if here is not None:
+            break_off(here[1])
+        one.close()
+        other.close()
+        raise

@@ -18,7 +18,8 @@ from controlplane.lab.hbone_errors import (
     StreamResetError,
 )
 from controlplane.lab.hbone_stream import HboneStream
-from controlplane.lab.hbone_terminator import Address, Terminator
+from controlplane.lab.hbone_terminator import Terminator
+from controlplane.lab.plain import Address
 from tests.support.hbone_certificates import an_identity, held, of_a_stranger
 from tests.support.replicas import until
 

@@ -13,6 +13,7 @@ from controlplane.lab.hbone import HboneClient, Waypoint
 from controlplane.lab.hbone_errors import ConnectRefusedError, HboneError
 from controlplane.lab.node.access import AccessLog
 from controlplane.lab.node.inbound import InboundPod
+from controlplane.lab.node.plain_ports import PlainPorts
 from controlplane.lab.ztunnel.node import NodeIdentity
 from controlplane.lab.ztunnel.session import Session
 from controlplane.pb import authorization_pb2
@@ -66,14 +67,14 @@ async def _a_pod() -> AsyncIterator[Bed]:
         session.state.workloads.by_uid[uid_of("web")],
         held(WEB),
         state=session.state,
-        ports=(APPLICATION,),
         application=lambda _, port: (
             application.sockets[0].getsockname()[:2] if port == APPLICATION else None
         ),
         log=log,
         clock=SystemClock(),
     )
-    async with application, pod:
+    async with application, pod, PlainPorts(ADDRESS, (APPLICATION,)) as ports:
+        await ports.given_to(pod.plain)
         yield Bed(session=session, pod=pod, log=log)
     await all_closed()
 

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controlplane.lab.hbone_terminator import Address
-from controlplane.lab.node.bare import BarePod
-from controlplane.lab.node.pipe import Plain, break_off
+from controlplane.lab.node.plain_ports import PlainPorts, as_they_are
+from controlplane.lab.plain import Address, Plain, break_off
 from tests.support.lab_sockets import all_closed
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -24,7 +23,8 @@ async def _a_bare_pod(serve: Serve) -> AsyncIterator[Address]:
     with_free_port.close()
     await with_free_port.wait_closed()
     leads = {port: application.sockets[0].getsockname()[:2]}
-    async with application, BarePod(POD, leads):
+    async with application, PlainPorts(POD, (port,)) as ports:
+        await ports.given_to(as_they_are(leads))
         yield POD, port
     await all_closed()
 
@@ -65,7 +65,8 @@ async def test_what_breaks_on_one_side_breaks_on_the_other() -> None:
 
 async def test_where_no_application_is_nothing_is_answered() -> None:
     async with _a_bare_pod(_shouts) as (host, port):
-        async with BarePod("127.0.0.2", {port: ("127.0.0.3", port)}):
+        async with PlainPorts("127.0.0.2", (port,)) as ports:
+            await ports.given_to(as_they_are({port: ("127.0.0.3", port)}))
             reader, writer = await _connected(("127.0.0.2", port))
             with pytest.raises(ConnectionResetError):
                 await reader.read()
@@ -74,6 +75,32 @@ async def test_where_no_application_is_nothing_is_answered() -> None:
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_ports_change_hands_and_what_is_open_stays() -> None:
+    async with _a_bare_pod(_shouts) as (_, port), PlainPorts("127.0.0.2", (port,)) as ports:
+        asked: list[int] = []
+
+        async def count(
+            port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            asked.append(port)
+            writer.write(await reader.read())
+
+        with pytest.raises(ConnectionRefusedError):
+            await _connected(("127.0.0.2", port))
+        await ports.given_to(as_they_are({port: (POD, port)}))
+        before = await _connected(("127.0.0.2", port))
+        await all_closed()
+        await ports.given_to(count)
+        after = await _connected(("127.0.0.2", port))
+        answers = []
+        for reader, writer in (before, after):
+            writer.write(b"hello")
+            writer.write_eof()
+            answers.append(await reader.read())
+            writer.close()
+        assert (answers, asked) == ([b"HELLO", b"hello"], [port])
 
 
 async def test_breaking_off_twice_is_no_error() -> None:

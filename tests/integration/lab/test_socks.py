@@ -8,8 +8,9 @@ import pytest
 
 from controlplane.lab.node.access import OUTBOUND, AccessRecord
 from controlplane.lab.node.outbound import Connected, UnreachableError
-from controlplane.lab.node.pipe import Plain, joined
+from controlplane.lab.node.pipe import joined
 from controlplane.lab.node.socks import SocksPort
+from controlplane.lab.plain import Plain
 
 ASKED: list[tuple[str, int]] = []
 
