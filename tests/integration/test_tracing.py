@@ -97,7 +97,7 @@ async def test_a_trace_arrives_with_its_parts_times_and_troubles() -> None:
     async with a_collector() as collector:
         tracing = Tracing(collector.url + "/", version="1.2", replica="r-1")
         tracing.export(a_span("commit", a_span("deliver", trouble="refused"), a_span("send")))
-        await tracing.close()
+        await tracing.close(15.0)
     by_name = {span["name"]: span for span in collector.spans}
     assert set(by_name) == {"commit", "deliver", "send"}
     root = by_name["commit"]
@@ -123,7 +123,7 @@ async def test_headers_for_the_collector_come_from_the_environment(
     async with a_collector() as collector:
         tracing = Tracing(collector.url, version="1", replica="r")
         tracing.export(a_span())
-        await tracing.close()
+        await tracing.close(15.0)
     told = {name.lower(): value for name, value in collector.headers[0].items()}
     assert (told["x-tenant"], told["authorization"]) == ("shop", "Bearer abc")
 
@@ -133,7 +133,7 @@ async def test_spans_are_sent_few_at_a_time() -> None:
         tracing = Tracing(collector.url, version="1", replica="r")
         for _ in range(AT_ONCE * 3):
             tracing.export(a_span())
-        await tracing.close()
+        await tracing.close(15.0)
     assert len(collector.spans) == AT_ONCE * 3
     assert max(collector.sizes) <= AT_ONCE
 
@@ -213,6 +213,6 @@ async def test_a_collector_that_refuses_is_told_of(status: int) -> None:
         with structlog.testing.capture_logs() as logged:
             tracing = Tracing(collector.url, version="1", replica="r")
             tracing.export(a_span())
-            await tracing.close(1.0)
+            await tracing.close(15.0)
     assert "tracing.troubled" in [each["event"] for each in logged]
     assert collector.spans == []

@@ -228,10 +228,18 @@ async def test_a_refusal_is_shown_with_the_object_and_nothing_else_is_lost(tmp_p
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{process.admin_port}", trust_env=False
         ) as admin:
-            (connection,) = (await admin.get("/api/v1/connections")).json()["items"]
-        (refused,) = [each for each in connection["types"] if each["last_error"]]
-        assert (refused["short"], refused["state"]) == ("CDS", "ERROR")
-        ((name, made_of),) = [(each["name"], each["object"]) for each in refused["rejected"]]
+            refused: list[Any] = []
+
+            async def is_told() -> bool:
+                """Return whether the refusal arrived, which Envoy sends after what it took."""
+                (connection,) = (await admin.get("/api/v1/connections")).json()["items"]
+                refused[:] = [each for each in connection["types"] if each["last_error"]]
+                return bool(refused)
+
+            await eventually(is_told)
+        (of_clusters,) = refused
+        assert (of_clusters["short"], of_clusters["state"]) == ("CDS", "ERROR")
+        ((name, made_of),) = [(each["name"], each["object"]) for each in of_clusters["rejected"]]
         assert (name, made_of["kind"], made_of["name"]) == (FIRST, "Service", "of-one")
 
 
@@ -295,7 +303,8 @@ async def test_a_stream_ends_with_its_token_and_the_next_shows_the_new_one(tmp_p
     async with running(tmp_path) as process:
         pod, server = pod_of(process, "one"), process._server
         assert server is not None
-        lifetimes = [3.0, 3600.0]
+        # The first is to last until Envoy runs, and not for long.
+        lifetimes = [8.0, 3600.0]
         proxy = a_proxy(process, tmp_path, token=lambda: token_of(process, pod, lifetimes.pop(0)))
         with structlog.testing.capture_logs() as logs:
             async with proxy:
@@ -343,7 +352,7 @@ async def test_a_changed_cluster_is_warm_again(tmp_path: Path) -> None:
 
 @pytest.mark.proves("WS-22")
 async def test_a_certificate_is_replaced_before_it_ends(tmp_path: Path) -> None:
-    short = {"issued_certificate_ttl": 8, "default_certificate_ttl": 8}
+    short = {"issued_certificate_ttl": 12, "default_certificate_ttl": 12}
     async with running(tmp_path, **short) as process, a_proxy(process, tmp_path) as proxy:
         first = await shown_by(proxy.address)
         await eventually(partial(shows_another, proxy, first))

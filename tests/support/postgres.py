@@ -5,9 +5,9 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,7 +64,7 @@ class PostgresServer:
         self._process = subprocess.Popen(
             [self._binaries / "postgres", "-D", self._data, "-p", str(PORT), *options], **self._as
         )
-        _await_ready(self._process, self._folder)
+        _await_ready(self._process, self._binaries, self._folder)
 
     def stop(self) -> None:
         """Stop it with every connection, if it runs."""
@@ -111,22 +111,16 @@ def _may_run(binaries: Path, user: str) -> bool:
     return done.returncode == 0
 
 
-def _await_ready(server: subprocess.Popen[bytes], folder: Path) -> None:
+def _await_ready(server: subprocess.Popen[bytes], binaries: Path, folder: Path) -> None:
     """Wait until the server takes connections; RuntimeError where it does not within 15 s."""
-    for _ in range(150):
+    # It listens before it has started, and refuses whoever comes until then.
+    asking = [binaries / "pg_isready", "--quiet", f"--host={folder}", f"--port={PORT}"]
+    ends = time.monotonic() + 15
+    while time.monotonic() < ends:
+        if subprocess.run(asking, check=False).returncode == 0:
+            return
         with suppress(subprocess.TimeoutExpired):
-            server.wait(0.1)
+            server.wait(0.05)
         if server.poll() is not None:
             raise RuntimeError("the PostgreSQL server did not start")
-        if _answers(folder):
-            return
     raise RuntimeError("the PostgreSQL server is not ready")
-
-
-def _answers(folder: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(str(folder / f".s.PGSQL.{PORT}"))
-        except OSError:
-            return False
-    return True
