@@ -171,8 +171,9 @@ def _remaining(content: KeptAuthorities, step: Step) -> Orders:
         case StepKind.MAKE_INTERMEDIATE:
             return replace(orders, rotates=orders.rotates - {AuthorityTier.INTERMEDIATE})
         case StepKind.ACTIVATE_ROOT:
-            # Both come into force with it, and are what was ordered while it waited.
-            return replace(orders, rotates=frozenset(), is_hard=False)
+            # An intermediate comes into force with it; both are what was ordered meanwhile.
+            tiers = {AuthorityTier.ROOT, AuthorityTier.INTERMEDIATE}
+            return replace(orders, rotates=orders.rotates - tiers, is_hard=False)
         case StepKind.ACTIVATE_INTERMEDIATE:
             return replace(orders, rotates=orders.rotates - {AuthorityTier.INTERMEDIATE})
     return orders
