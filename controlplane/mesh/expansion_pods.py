@@ -5,6 +5,7 @@ for each whose address belongs to another. Pods that state a status are left as 
 docs/protocol/expansion.md EX-3, EX-20 to EX-24.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid5
@@ -15,11 +16,12 @@ from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Namespace, Pod
 from controlplane.manifests.metadata import Metadata
 from controlplane.mesh.expansion_addresses import AddressRange, preferred
+from controlplane.mesh.expansion_claims import build_address_claims
 from controlplane.mesh.expansion_templates import DEFAULT_NODE, NodeLabels
-from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.problems import ProblemKey
 from controlplane.model.names import Name
-from controlplane.model.network import address_from_text, text_from_address
-from controlplane.model.problem import Problem, Severity
+from controlplane.model.network import text_from_address
+from controlplane.model.problem import Problem
 
 DATAPLANE_MODE: Final = "istio.io/dataplane-mode"
 REDIRECTION: Final = "ambient.istio.io/redirection"
@@ -44,38 +46,19 @@ def build_running_pods(
 ) -> RunningPods:
     """Register ``pods`` on ``graph`` as running pods."""
     enrolled = graph.derive("enrolled namespaces", namespaces, _enrolment)
-    claimed = pods.index("claimed address", lambda pod: _claims(pod, addresses))
-
-    def holder(fetch: Fetch, pod: Pod) -> Pod:
-        """Return who keeps the address that a pod without status leads to."""
-        claimants = fetch.where(claimed, addresses.address(str(pod.key)))
-        stated = (claimant for claimant in claimants if has_status(claimant))
-        return next(stated, claimants[0])
+    claims = build_address_claims(pods, addresses, _stated)
 
     def run(fetch: Fetch, pod: Pod) -> Pod | None:
         if has_status(pod):
             return pod
-        if holder(fetch, pod).key != pod.key:
+        if not claims.is_kept(fetch, pod):
             return None
         is_enrolled = fetch.one(enrolled, Name("", pod.metadata.namespace)) is True
         node = pod.node or _place(fetch.all(nodes), pod)
-        return running(pod, addresses.address(str(pod.key)), node, is_enrolled=is_enrolled)
+        return running(pod, claims.address(pod), node, is_enrolled=is_enrolled)
 
-    def refuse(fetch: Fetch, pod: Pod) -> dict[ProblemKey, Problem]:
-        if has_status(pod):
-            return {}
-        kept_by = holder(fetch, pod)
-        if kept_by.key == pod.key:
-            return {}
-        address = text_from_address(addresses.address(str(pod.key)))
-        problem = Problem(
-            severity=Severity.ERROR,
-            code="expansion.address-collision",
-            message=f"its address {address} is kept by {kept_by.reference}: the pod is left out",
-            object=pod.reference,
-            field="status.podIP",
-        )
-        return {problem_key(problem): problem}
+    def refuse(fetch: Fetch, pod: Pod) -> Mapping[ProblemKey, Problem]:
+        return claims.collision(fetch, pod, outcome="the pod is left out", field="status.podIP")
 
     return RunningPods(
         pods=graph.derive("running pods", pods, run),
@@ -108,12 +91,8 @@ def running(pod: Pod, address: bytes, node: str, *, is_enrolled: bool) -> Pod:
     )
 
 
-def _claims(pod: Pod, addresses: AddressRange) -> tuple[bytes, ...]:
-    """Return the addresses a pod has, or the one its name leads to."""
-    if not has_status(pod):
-        return (addresses.address(str(pod.key)),)
-    packed = (address_from_text(text) for text in pod.ips)
-    return tuple(address for address in packed if address is not None)
+def _stated(pod: Pod) -> tuple[str, ...] | None:
+    return pod.ips if has_status(pod) else None
 
 
 def _place(nodes: tuple[NodeLabels, ...], pod: Pod) -> str:

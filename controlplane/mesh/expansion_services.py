@@ -4,6 +4,7 @@ Services come in, the same Services with an address go out, and a Problem for ea
 belongs to another. Source: docs/protocol/expansion.md EX-30 to EX-32.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -11,10 +12,11 @@ import msgspec
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.core import Service
 from controlplane.mesh.expansion_addresses import AddressRange
-from controlplane.mesh.problems import ProblemKey, problem_key
+from controlplane.mesh.expansion_claims import build_address_claims
+from controlplane.mesh.problems import ProblemKey
 from controlplane.model.names import Name
-from controlplane.model.network import address_from_text, text_from_address
-from controlplane.model.problem import Problem, Severity
+from controlplane.model.network import text_from_address
+from controlplane.model.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,34 +31,16 @@ def build_addressed_services(
     graph: Graph, services: Collection[Name, Service], addresses: AddressRange
 ) -> AddressedServices:
     """Register ``services`` on ``graph`` with cluster addresses."""
-    claimed = services.index("claimed address", lambda service: _claims(service, addresses))
-
-    def holder(fetch: Fetch, service: Service) -> Service:
-        claimants = fetch.where(claimed, addresses.address(str(service.key)))
-        stated = (claimant for claimant in claimants if not wants_address(claimant))
-        return next(stated, claimants[0])
+    claims = build_address_claims(services, addresses, _stated)
 
     def give(fetch: Fetch, service: Service) -> Service:
-        if not wants_address(service) or holder(fetch, service).key != service.key:
+        if not wants_address(service) or not claims.is_kept(fetch, service):
             return service
-        address = text_from_address(addresses.address(str(service.key)))
+        address = text_from_address(claims.address(service))
         return msgspec.structs.replace(service, cluster_ips=(address,))
 
-    def refuse(fetch: Fetch, service: Service) -> dict[ProblemKey, Problem]:
-        if not wants_address(service):
-            return {}
-        kept_by = holder(fetch, service)
-        if kept_by.key == service.key:
-            return {}
-        address = text_from_address(addresses.address(str(service.key)))
-        problem = Problem(
-            severity=Severity.ERROR,
-            code="expansion.address-collision",
-            message=f"its address {address} is kept by {kept_by.reference}: it has none",
-            object=service.reference,
-            field="spec.clusterIP",
-        )
-        return {problem_key(problem): problem}
+    def refuse(fetch: Fetch, service: Service) -> Mapping[ProblemKey, Problem]:
+        return claims.collision(fetch, service, outcome="it has none", field="spec.clusterIP")
 
     return AddressedServices(
         services=graph.derive("addressed services", services, give),
@@ -69,8 +53,5 @@ def wants_address(service: Service) -> bool:
     return service.type != "ExternalName" and not any(service.cluster_ips)
 
 
-def _claims(service: Service, addresses: AddressRange) -> tuple[bytes, ...]:
-    if wants_address(service):
-        return (addresses.address(str(service.key)),)
-    packed = (address_from_text(text) for text in service.cluster_ips)
-    return tuple(address for address in packed if address is not None)
+def _stated(service: Service) -> tuple[str, ...] | None:
+    return None if wants_address(service) else service.cluster_ips
