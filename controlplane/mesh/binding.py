@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from controlplane.dataflow import Fetch
+from controlplane.manifests.metadata import Manifest
 from controlplane.mesh.canary import canary_weight, canary_wish_for
 from controlplane.mesh.waypoint_gateways import NotWaypoint, gateway_name
 from controlplane.mesh.waypoints import Waypoints
@@ -62,6 +63,19 @@ class ServiceSubject(NamedTuple):
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     visibility: Visibility = Visibility.PUBLIC
+
+    @classmethod
+    def of(cls, manifest: Manifest, visibility: Visibility = Visibility.PUBLIC) -> "ServiceSubject":
+        """Return what decides of ``manifest``, a Service or a ServiceEntry; Services are public."""
+        metadata = manifest.metadata
+        return cls(
+            kind=manifest.kind,
+            namespace=metadata.namespace,
+            name=metadata.name,
+            labels=metadata.labels,
+            annotations=metadata.annotations,
+            visibility=visibility,
+        )
 
 
 class ServiceBinding(NamedTuple):

@@ -27,7 +27,6 @@ from controlplane.mesh.waypoints import Waypoints
 from controlplane.mesh.wishes import INGRESS_USE_WAYPOINT, USE_CANARY, USE_WAYPOINT, ingress_wish
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem, Severity
-from controlplane.model.service import Visibility
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +46,13 @@ def build_object_bindings(
     def bind(fetch: Fetch, service: Service) -> ServiceBinding | None:
         if service.type == "ExternalName":
             return None
-        return bind_service(fetch, waypoints, _subject(service, Visibility.PUBLIC))
+        return bind_service(fetch, waypoints, ServiceSubject.of(service))
 
     def bind_entry(fetch: Fetch, entry: ServiceEntry) -> ServiceBinding | None:
         visibility = visibilities.of(fetch, entry.metadata.namespace)
         if visibility is EntryVisibility.HIDDEN:
             return None
-        return bind_service(fetch, waypoints, _subject(entry, visibility.sent))
+        return bind_service(fetch, waypoints, ServiceSubject.of(entry, visibility.sent))
 
     def bind_machine(fetch: Fetch, entry: WorkloadEntry) -> WorkloadBinding:
         metadata = entry.metadata
@@ -133,15 +132,3 @@ def _problem(manifest: Manifest, code: str, message: str, label: str) -> Problem
 
 def _by_key(problems: Iterator[Problem]) -> Mapping[ProblemKey, Problem]:
     return {problem_key(problem): problem for problem in problems}
-
-
-def _subject(manifest: Service | ServiceEntry, visibility: Visibility) -> ServiceSubject:
-    metadata = manifest.metadata
-    return ServiceSubject(
-        kind=manifest.kind,
-        namespace=metadata.namespace,
-        name=metadata.name,
-        labels=metadata.labels,
-        annotations=metadata.annotations,
-        visibility=visibility,
-    )

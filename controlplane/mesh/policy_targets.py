@@ -96,8 +96,7 @@ class Targets:
         manifest = fetch.one(services if kind == "Service" else entries, key)
         if manifest is None:
             return TargetOutcome(_NOT_FOUND, f"{kind} {key} was not found")
-        labels, annotations = manifest.metadata.labels, manifest.metadata.annotations
-        subject = ServiceSubject(kind, *key, labels, annotations, visibility.sent)
+        subject = ServiceSubject.of(manifest, visibility.sent)
         waypoint = bind_service(fetch, self.waypoints, subject).key
         if waypoint is None or visibility is EntryVisibility.HIDDEN:
             return TargetOutcome("AncestorNotBound", f"{kind} {key} is not bound to a waypoint")

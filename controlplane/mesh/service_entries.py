@@ -152,19 +152,11 @@ def _candidate(
         ports=tuple(BackendPort(port.number, port.name, port.target_port) for port in entry.ports),
         accepts_unready=entry.resolution == "NONE",
     )
-    subject = ServiceSubject(
-        kind="ServiceEntry",
-        namespace=metadata.namespace,
-        name=metadata.name,
-        labels=metadata.labels,
-        annotations=metadata.annotations,
-        visibility=facts.visibility,
-    )
     return Candidate(
         created=metadata.created,
         service=service,
         backend=backend,
-        subject=subject,
+        subject=ServiceSubject.of(entry, facts.visibility),
         field=f"spec.hosts[{entry.hosts.index(host)}]",
         served_ports=served_entry_ports(entry.ports),
     )

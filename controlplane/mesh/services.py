@@ -100,18 +100,11 @@ def service_candidate(
         ),
         accepts_unready=manifest.publish_not_ready_addresses,
     )
-    subject = ServiceSubject(
-        kind="Service",
-        namespace=metadata.namespace,
-        name=metadata.name,
-        labels=metadata.labels,
-        annotations=metadata.annotations,
-    )
     return Candidate(
         created=metadata.created,
         service=service,
         backend=backend,
-        subject=subject,
+        subject=ServiceSubject.of(manifest),
         served_ports=served_service_ports(manifest.ports),
     )
 

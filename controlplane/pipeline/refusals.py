@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from controlplane.encode.errors import EncodeError
+from controlplane.encode.http_route import RouteFault
 from controlplane.encode.resource import Resource
 from controlplane.mesh.problems import ProblemKey
 from controlplane.model.names import ObjectReference
@@ -43,11 +44,20 @@ def refusals(encoded: object) -> tuple[Refusal, ...]:
 def refusal_problems(refusal: Refusal) -> Mapping[ProblemKey, Problem]:
     """Return the problem of a refusal."""
     # One object may have several resources: the name keeps their problems apart.
-    key = ProblemKey(refusal.object, REFUSED, refusal.name)
+    return _refused(refusal, refusal.name)
+
+
+def fault_problems(fault: RouteFault) -> Mapping[ProblemKey, Problem]:
+    """Return the problem of a route that is not sent as written, though its port has routes."""
+    # Several matches of a rule share its name: the reason keeps their problems apart.
+    return _refused(fault, f"{fault.name}: {fault.reason}")
+
+
+def _refused(refused: Refusal | RouteFault, place: str) -> Mapping[ProblemKey, Problem]:
     problem = Problem(
         severity=Severity.ERROR,
         code=REFUSED,
-        message=f"{refusal.name!a} cannot be sent as written: {refusal.reason}",
-        object=refusal.object,
+        message=f"{refused.name!a} cannot be sent as written: {refused.reason}",
+        object=refused.object,
     )
-    return {key: problem}
+    return {ProblemKey(refused.object, REFUSED, place): problem}

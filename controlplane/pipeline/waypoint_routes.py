@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from controlplane.dataflow import Collection, Fetch, Graph
-from controlplane.encode.http_route import EncodedRoutes, RouteFault, encode_http_routes
+from controlplane.encode.http_route import EncodedRoutes, encode_http_routes
 from controlplane.encode.route import encode_direct_routes, encode_service_routes
 from controlplane.encode.tunnel_routes import encode_tunnel_routes
 from controlplane.encode.waypoint_names import CONNECT_TERMINATE, direct_name, service_name
@@ -18,9 +18,9 @@ from controlplane.mesh.waypoint_services import WaypointHost
 from controlplane.mesh.world import World
 from controlplane.model.http_route import HttpRoute
 from controlplane.model.names import Name
-from controlplane.model.problem import Problem, Severity
+from controlplane.model.problem import Problem
 from controlplane.model.waypoint_traffic import DirectWorkloads, Layer, ServedService, WaypointFrame
-from controlplane.pipeline.refusals import REFUSED, Sent, attempt
+from controlplane.pipeline.refusals import Sent, attempt, fault_problems
 from controlplane.pipeline.waypoint_policies import EncodedPolicies
 from controlplane.pipeline.waypoint_resources import Resources, WaypointResource, gateway_of
 
@@ -55,7 +55,7 @@ def build_route_problems(
         graph.distinct(
             "faults of routes", encoded.index("faults of routes", lambda routes: routes.faults)
         ),
-        lambda _, fault: _problems(fault),
+        lambda _, fault: fault_problems(fault),
     )
 
 
@@ -115,15 +115,3 @@ def _trust_domains(
         return ()
     frame = fetch.one(world.traffic.frames, waypoint)
     return () if frame is None else (frame.trust_domain, *frame.trust_domain_aliases)
-
-
-def _problems(fault: RouteFault) -> Mapping[ProblemKey, Problem]:
-    # Several matches of a rule share its name: the reason keeps their problems apart.
-    key = ProblemKey(fault.object, REFUSED, f"{fault.name}: {fault.reason}")
-    problem = Problem(
-        severity=Severity.ERROR,
-        code=REFUSED,
-        message=f"{fault.name!a} cannot be sent as written: {fault.reason}",
-        object=fault.object,
-    )
-    return {key: problem}

@@ -111,17 +111,8 @@ def a_waypoint_mesh(*manifests: Manifest | MeshConfig) -> WaypointMesh:
         return bind_workload(fetch, waypoints, metadata.namespace, metadata.labels)
 
     def bound_service(fetch: Fetch, manifest: Service | ServiceEntry) -> ServiceBinding:
-        metadata = manifest.metadata
-        visibility = visibilities.of(fetch, metadata.namespace).sent
-        subject = ServiceSubject(
-            kind=manifest.kind,
-            namespace=metadata.namespace,
-            name=metadata.name,
-            labels=metadata.labels,
-            annotations=metadata.annotations,
-            visibility=visibility,
-        )
-        return bind_service(fetch, waypoints, subject)
+        visibility = visibilities.of(fetch, manifest.metadata.namespace).sent
+        return bind_service(fetch, waypoints, ServiceSubject.of(manifest, visibility))
 
     entries = graph.derive("bound entries", given.service_entries, bound_service)
     mesh = WaypointMesh(
