@@ -25,7 +25,7 @@ def served(admin: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.port}"
     finally:
         server.stop()
-        thread.join(10)
+        thread.join(15)
         assert not thread.is_alive()
 
 

@@ -22,7 +22,7 @@ class ScriptedStream:
     outgoing: asyncio.Queue[bytes | grpc.StatusCode] = field(default_factory=asyncio.Queue)
 
     async def receive(self, count: int = 1) -> list[discovery_pb2.DeltaDiscoveryRequest]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return [await self.requests.get() for _ in range(count)]
 
     def send(self, *responses: bytes) -> None:
@@ -47,7 +47,7 @@ class ScriptedServer:
         return f"127.0.0.1:{self.port}"
 
     async def stream(self) -> ScriptedStream:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return await self._streams.get()
 
     async def __aenter__(self) -> Self:

@@ -119,7 +119,9 @@ class Running:
         """Wait until both have gone over everything and nothing moves any more."""
         for _ in range(500):
             asked = len(self.api.asked)
-            await asyncio.sleep(0.05)
+            # In pieces: a machine that does something else for a while takes one of them, not all.
+            for _ in range(5):
+                await asyncio.sleep(0.01)
             is_idle = self.statuses.is_idle and self.allocation.is_idle
             if self.pipeline.graph.ready and is_idle and len(self.api.asked) == asked:
                 return

@@ -185,7 +185,7 @@ async def test_none_outlives_who_started_it(tmp_path: Path, end: str) -> None:
         elif end == "is interrupted":
             owner.send_signal(signal.SIGINT)
         await owner.wait()
-        await until(lambda: not is_alive(envoy), 5)
+        await until(lambda: not is_alive(envoy))
     finally:
         with suppress(ProcessLookupError):
             owner.kill()

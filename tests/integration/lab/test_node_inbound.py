@@ -132,7 +132,7 @@ async def test_what_is_open_ends_when_it_is_denied() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             with pytest.raises(HboneError):
                 await tunnel.read()
         with pytest.raises(ConnectRefusedError) as caught:
