@@ -6,7 +6,6 @@ harm. A holder stops on its own well before anybody else may begin
 (docs/protocol/leadership.md LE-1 to LE-9).
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from controlplane.cluster.client import Answer, ClusterClient
 from controlplane.cluster.errors import ClusterError
 from controlplane.cluster.lease_record import LeaseRecord, new_lease, read_lease
 from controlplane.cluster.refusal import require_success
+from controlplane.leadership import Candidate
 
 _log = structlog.get_logger()
 _CONFLICT: Final = 409
@@ -42,8 +42,8 @@ class LeaseSettings:
             raise ValueError("a lease must outlast its deadline, and that the pause between tries")
 
 
-class LeaseLeadership:
-    """One process's standing in the election for the Lease ``name``. Implements ``Leadership``.
+class LeaseLeadership(Candidate):
+    """One process's standing in the election for the Lease ``name``.
 
     A process is never taken for another one of the same replica. ``floor`` returns the highest
     token that anybody has been seen with elsewhere: the tokens of a Lease that was deleted and
@@ -61,20 +61,15 @@ class LeaseLeadership:
         settings: LeaseSettings | None = None,
         floor: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._settings = settings or LeaseSettings()
+        super().__init__(election=name, clock=clock, pause=self._settings.retry)
         self._client = client
         self._namespace = namespace
-        self._name = name
         self._identity = f"{replica_id}_{secrets.token_hex(8)}"
-        self._clock = clock
-        self._settings = settings or LeaseSettings()
         self._floor = floor
-        self._token: int | None = None
-        self._leads_until = clock.monotonic()
         self._seen: LeaseRecord | None = None
         self._seen_at = clock.monotonic()
-        self._led = False
         self._trouble = ""
-        self._change = asyncio.Event()
 
     @property
     def identity(self) -> str:
@@ -91,36 +86,6 @@ class LeaseLeadership:
         """Return why the last try found nothing out; "" when it did."""
         return self._trouble
 
-    @property
-    def is_leader(self) -> bool:
-        """Tell whether this process leads now. False as soon as it may have been overtaken."""
-        return self.token is not None
-
-    @property
-    def token(self) -> int | None:
-        """Return the fencing token while this process leads, else None."""
-        return self._token if self.seconds_left > 0 else None
-
-    @property
-    def seconds_left(self) -> float:
-        """Return for how long this process leads even if it renews no more; 0.0 if it does not."""
-        if self._token is None:
-            return 0.0
-        return max(0.0, self._leads_until - self._clock.monotonic())
-
-    async def changed(self) -> None:
-        """Wait until this process has gained or lost the lead."""
-        await self._change.wait()
-
-    async def run(self) -> None:
-        """Campaign until cancelled; give up the lead on the way out."""
-        try:
-            while True:
-                await self.campaign()
-                await self._clock.sleep(self._settings.retry)
-        finally:
-            await self._resign()
-
     async def campaign(self) -> None:
         """Take the lead, renew it, or learn that somebody else has it; never raises."""
         asked_at = self._clock.monotonic()
@@ -130,10 +95,8 @@ class LeaseLeadership:
             self._note_trouble(str(error))
         else:
             self._note_trouble("")
-            self._token = token
-            if token is not None:
-                # From before the question: the answer may have been long on its way.
-                self._leads_until = asked_at + self._settings.deadline
+            # From before the question: the answer may have been long on its way.
+            self._answered(token, until=asked_at + self._settings.deadline)
         self._note_change()
 
     async def _ask(self) -> int | None:
@@ -167,7 +130,7 @@ class LeaseLeadership:
         transitions = self._floor() + 1
         body = new_lease(
             self._namespace,
-            self._name,
+            self._election,
             self._identity,
             seconds=self._settings.duration,
             transitions=transitions,
@@ -237,21 +200,9 @@ class LeaseLeadership:
     @property
     def _path(self) -> str:
         group = "/apis/coordination.k8s.io/v1"
-        return f"{group}/namespaces/{self._namespace}/leases/{self._name}"
+        return f"{group}/namespaces/{self._namespace}/leases/{self._election}"
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            _log.warning("leadership.unknown", election=self._name, reason=trouble)
+            _log.warning("leadership.unknown", election=self._election, reason=trouble)
         self._trouble = trouble
-
-    def _note_change(self) -> None:
-        leads = self.is_leader
-        if leads == self._led:
-            return
-        self._led = leads
-        if leads:
-            _log.info("leadership.gained", election=self._name, token=self._token)
-        else:
-            _log.info("leadership.lost", election=self._name, token=self._token)
-        self._change.set()
-        self._change = asyncio.Event()

@@ -5,7 +5,6 @@ grows whenever another process takes over; the journal refuses smaller ones, so 
 disagree cost availability, never two leaders' writes.
 """
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controlplane.clock import Clock
+from controlplane.leadership import Candidate
 from controlplane.store.database import Database
 from controlplane.store.errors import DatabaseError
 from controlplane.store.tables import leadership
@@ -32,7 +32,7 @@ class ElectionSettings:
     renew_after: float = 4.0
 
 
-class StoreLeadership:
+class StoreLeadership(Candidate):
     """One process's standing in one election; the same replica, started anew, leads at once."""
 
     def __init__(
@@ -44,39 +44,11 @@ class StoreLeadership:
         election: str = "ca",
         settings: ElectionSettings | None = None,
     ) -> None:
+        self._settings = settings or ElectionSettings()
+        super().__init__(election=election, clock=clock, pause=self._settings.renew_after)
         self._database = database
         self._replica_id = replica_id
         self._instance = secrets.token_hex(16)
-        self._clock = clock
-        self._election = election
-        self._settings = settings or ElectionSettings()
-        self._token: int | None = None
-        self._leads_until = clock.monotonic()
-        self._led = False
-        self._change = asyncio.Event()
-
-    @property
-    def is_leader(self) -> bool:
-        """Tell whether this process leads now. False as soon as it may have been overtaken."""
-        return self.token is not None
-
-    @property
-    def token(self) -> int | None:
-        """Return the fencing token while this process leads, else None."""
-        return self._token if self._clock.monotonic() < self._leads_until else None
-
-    async def changed(self) -> None:
-        """Wait until this process has gained or lost the lead."""
-        await self._change.wait()
-
-    async def run(self) -> None:
-        """Campaign until cancelled; give up the lead on the way out."""
-        try:
-            while True:
-                await self.campaign()
-                await self._clock.sleep(self._settings.renew_after)
-        finally:
-            await self._resign()
 
     async def campaign(self) -> None:
         """Take the lead, renew it, or learn that somebody else has it; never raises."""
@@ -85,11 +57,9 @@ class StoreLeadership:
             token = await self._ask()
         except DatabaseError as error:
             _log.warning("leadership.unknown", election=self._election, reason=str(error))
-            self._note_change()
-            return
-        self._token = token
-        if token is not None:
-            self._leads_until = asked_at + self._settings.duration - self._settings.margin
+        else:
+            until = asked_at + self._settings.duration - self._settings.margin
+            self._answered(token, until=until)
         self._note_change()
 
     async def _ask(self) -> int | None:
@@ -158,15 +128,3 @@ class StoreLeadership:
                 )
         except DatabaseError as error:
             _log.warning("leadership.unknown", election=self._election, reason=str(error))
-
-    def _note_change(self) -> None:
-        leads = self.is_leader
-        if leads == self._led:
-            return
-        self._led = leads
-        if leads:
-            _log.info("leadership.gained", election=self._election, token=self._token)
-        else:
-            _log.info("leadership.lost", election=self._election, token=self._token)
-        self._change.set()
-        self._change = asyncio.Event()
