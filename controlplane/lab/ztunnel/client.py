@@ -125,7 +125,7 @@ class ZtunnelClient:
             waiter.came_true.cancel()
 
     async def wait_for(
-        self, condition: Callable[["ZtunnelClient"], bool], seconds: float = 5.0
+        self, condition: Callable[["ZtunnelClient"], bool], seconds: float = 15.0
     ) -> None:
         """Return once the condition holds; it is asked now and after each applied response.
 
@@ -149,7 +149,7 @@ class ZtunnelClient:
             self._task.result()
         raise WaitTimedOutError(f"The condition did not come true within {seconds} s.")
 
-    async def demand(self, key: str, seconds: float = 5.0) -> None:
+    async def demand(self, key: str, seconds: float = 15.0) -> None:
         """Ask for one Address key and return once a response has answered it."""
         self._outgoing.put_nowait(self.session.demand(key))
         await self.wait_for(lambda client: key not in client.session.demanded, seconds)
