@@ -3,15 +3,11 @@
 import asyncio
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from controlplane.controllers.waypoint_objects import waypoint_objects
 from controlplane.controllers.waypoint_pod import DIRECTORY, ROOT_DIRECTORY, TOKEN_DIRECTORY
@@ -21,33 +17,18 @@ from controlplane.lab.envoy_binary import envoy_path
 from controlplane.manifests.gateway import Gateway
 from controlplane.manifests.metadata import Metadata
 from controlplane.model.names import Name
+from tests.support.authorities import a_root
 from tests.support.waypoint_cluster import GATEWAY, a_cluster, a_replica
 from tests.support.waypoint_objects import by_kind
 
-
-def a_root() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cluster.local")])
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM)
+BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def mount(directory: Path, listen_address: str = "0.0.0.0") -> Path:  # noqa: S104 - not opened
     """Lay out what a pod has mounted and return the path of the bootstrap."""
     for name in ("files", "root", "token"):
         (directory / name).mkdir()
-    (directory / "root" / "root-cert.pem").write_bytes(a_root())
+    (directory / "root" / "root-cert.pem").write_text(a_root(begins=BEGINS).pem)
     (directory / "token" / "istio-token").write_text("a.b.c")
     bootstrap = Bootstrap(
         gateway=Name("shop", "waypoint"),

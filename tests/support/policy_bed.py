@@ -10,15 +10,11 @@ import ssl
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.protobuf import json_format, struct_pb2
 
 from controlplane.encode.bootstrap import LAYERED_RUNTIME
@@ -37,6 +33,7 @@ from controlplane.insight.http_decision import HttpRequest
 from controlplane.lab.envoy import Envoy
 from controlplane.model.http_policy import HttpPolicy
 from controlplane.model.network import text_from_address
+from tests.support.self_signed import self_signed
 
 PROVIDER = "judge"
 METADATA = "envoy.filters.test"
@@ -135,7 +132,7 @@ class PolicyBed:
         return "\r\n".join([f"{request.method} {request.path} HTTP/1.1", *lines, "", ""]).encode()
 
     def _configuration(self, cases: Sequence[Sequence[HttpPolicy]]) -> dict[str, Any]:
-        certificate, key = _certificate()
+        certificate, key = self_signed("bed")
         extension = f"{EXTENSIONS}filters."
         policy_filters = [
             {"name": name, "typed_config": {"@type": f"{extension}http.rbac.v3.RBAC", **body}}
@@ -303,27 +300,6 @@ def a_state(key: str, value: str, factory: str) -> dict[str, Any]:
 def listener_filter(name: str, message: str) -> dict[str, Any]:
     kind = f"{EXTENSIONS}filters.listener.{name}.v3.{message}"
     return {"name": f"envoy.filters.listener.{name}", "typed_config": {"@type": kind}}
-
-
-def _certificate() -> tuple[str, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bed")])
-    start = datetime.now(UTC) - timedelta(hours=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(pem).decode(), private.decode()
 
 
 def policy_bootstrap(cases: Sequence[Sequence[HttpPolicy]], directory: Path) -> dict[str, Any]:
