@@ -94,7 +94,8 @@ def _hello(server_name: str) -> bytes:
 def _listener(number: int, place: Place) -> dict[str, Any]:
     states = [
         a_state(PEER_PRINCIPAL, place.identity, "envoy.hashable_string"),
-        a_state(SOURCE_ADDRESS, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "envoy.network.ip"),
+        # That of the PROXY header; a waypoint has none and takes the address of the connection.
+        a_state(SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "envoy.network.ip"),
     ]
     if place.is_gated:
         return _gated(number, place, states)
