@@ -4,9 +4,7 @@ Only the leader writes. A class that is there is never changed, whoever made it;
 (docs/protocol/gateway-status.md GS-1, GS-2).
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from controlplane.clock import Clock
@@ -19,31 +17,16 @@ from controlplane.controllers.gateway_conditions import (
     default_gateway_classes,
 )
 from controlplane.controllers.gateway_patches import GATEWAY_API, class_patch
-from controlplane.controllers.live_objects import Live, LiveObjects, while_leading, working
-from controlplane.controllers.queue import Trouble, WorkQueue
+from controlplane.controllers.live_objects import Live, LiveObjects
+from controlplane.controllers.work_in_leads import LeadPace, WorkInLeads
 from controlplane.manifests.gateway import GatewayClass
 from controlplane.manifests.metadata import Metadata
 from controlplane.model.names import Name
-from controlplane.sources.kubernetes.following import FollowSettings
 
 PATH: Final = f"/apis/{GATEWAY_API}/gatewayclasses"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayPace:
-    """Seconds: between two looks at the lead, until everything is gone over again.
-
-    ``rewrites`` is how often between two goings-over what others changed of one object is put
-    right. ``follow`` says how objects are listed and watched.
-    """
-
-    look: float = 1.0
-    resync: float = 600.0
-    rewrites: int = 5
-    follow: FollowSettings | None = None
-
-
-class GatewayClasses:
+class GatewayClasses(WorkInLeads[str]):
     """Makes the classes that are missing, and accepts those that are handled here."""
 
     def __init__(
@@ -53,69 +36,32 @@ class GatewayClasses:
         lead: Lead,
         clock: Clock,
         draw: Callable[[], float],
-        pace: GatewayPace | None = None,
+        pace: LeadPace | None = None,
     ) -> None:
-        self._client = client
-        self._lead = lead
-        self._clock = clock
-        self._draw = draw
-        self._pace = pace or GatewayPace()
+        super().__init__(
+            client, name="gateway-classes", lead=lead, clock=clock, draw=draw, pace=pace
+        )
         self._defaults = {item["metadata"]["name"]: item for item in default_gateway_classes()}
         self._begin()
 
-    @property
-    def name(self) -> str:
-        """Return its name for people."""
-        return "gateway-classes"
-
-    @property
-    def troubles(self) -> Mapping[str, Trouble]:
-        """Return what is wrong, by class, or by path where they cannot be followed."""
-        found = dict(self._queue.troubles)
-        if self._live.trouble is not None:
-            found[self._live.path] = self._live.trouble
-        return found
-
-    async def run(self) -> None:
-        """Keep them until cancelled, whenever it leads."""
-        await while_leading(self._lead, self._clock, self._lead_on, look=self._pace.look)
-
-    async def _lead_on(self) -> None:
-        self._begin()
-        try:
-            await working(
-                self._live.run(),
-                self._queue.run(),
-                clock=self._clock,
-                every=self._pace.resync,
-                again=self._go_over,
-            )
-        finally:
-            self._begin()
-
-    def _go_over(self) -> None:
-        """Look at everything again, also where others were left to have their way."""
-        self._rewrites.clear()
-        self._known()
+    def _followed(self) -> Iterable[LiveObjects]:
+        return (self._live,)
 
     def _begin(self) -> None:
+        super()._begin()
         self._applier = Applier(self._client, manager=STATUS_MANAGER, lead=self._lead)
         self._existence = Existence(self._client, manager=STATUS_MANAGER, lead=self._lead)
-        self._rewrites: Counter[str] = Counter()
-        self._queue: WorkQueue[str] = WorkQueue(
-            self._work, name=self.name, clock=self._clock, draw=self._draw
-        )
         self._live = LiveObjects(
             self._client,
             PATH,
             {},
             changed=self._changed,
-            known=self._known,
+            known=self._queue_all,
             clock=self._clock,
             settings=self._pace.follow,
         )
 
-    def _known(self) -> None:
+    def _queue_all(self) -> None:
         if self._live.is_listed:
             self._queue.add(*self._defaults, *(live["metadata"]["name"] for live in self._live))
 
@@ -123,9 +69,7 @@ class GatewayClasses:
         if not self._live.is_listed or (after is not None and self._is_right(key.name, after)):
             return
         # One that is new to us was not changed by anybody.
-        self._rewrites[key.name] += before is not None
-        if self._rewrites[key.name] <= self._pace.rewrites:
-            self._queue.add(key.name)
+        self._put_right(key.name, counts=before is not None)
 
     async def _work(self, name: str) -> Applied:
         live = self._live.get(Name("", name))

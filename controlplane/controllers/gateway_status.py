@@ -5,8 +5,7 @@ its addresses are what makes a waypoint exist for everybody else
 (docs/protocol/gateway-status.md GS-3 to GS-9).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -14,7 +13,6 @@ from msgspec.structs import replace
 from controlplane.clock import Clock
 from controlplane.cluster.apply import Applied, Applier, Lead, Outcome, Target
 from controlplane.cluster.client import ClusterClient
-from controlplane.controllers.gateway_classes import GatewayPace
 from controlplane.controllers.gateway_conditions import (
     STATUS_MANAGER,
     WantedStatus,
@@ -25,11 +23,11 @@ from controlplane.controllers.gateway_conditions import (
 )
 from controlplane.controllers.gateway_hosts import GatewayHosts
 from controlplane.controllers.gateway_patches import GATEWAY_API, gateway_patch, with_addresses_of
-from controlplane.controllers.live_objects import Live, LiveObjects, while_leading, working
-from controlplane.controllers.queue import Trouble, WorkQueue
+from controlplane.controllers.live_objects import Live, LiveObjects
 from controlplane.controllers.waypoint_identity import waypoint_identity
 from controlplane.controllers.waypoint_objects import is_known_version
 from controlplane.controllers.waypoint_settings import WaypointSettings
+from controlplane.controllers.work_in_leads import LeadPace, WorkInLeads
 from controlplane.dataflow import Change, Collection
 from controlplane.manifests.core import EndpointSlice, Service
 from controlplane.manifests.gateway import Gateway, GatewayClass
@@ -54,7 +52,7 @@ class Judgements(Protocol):
         ...
 
 
-class GatewayStatus:
+class GatewayStatus(WorkInLeads[Name]):
     """Tells the ``gateways`` of the mesh, committed; run it when the sources are synced.
 
     ``judgements`` None: nobody here deploys waypoints.
@@ -73,17 +71,15 @@ class GatewayStatus:
         settings: WaypointSettings,
         clock: Clock,
         draw: Callable[[], float],
-        pace: GatewayPace | None = None,
+        pace: LeadPace | None = None,
     ) -> None:
-        self._client = client
-        self._lead = lead
+        super().__init__(
+            client, name="gateway-status", lead=lead, clock=clock, draw=draw, pace=pace
+        )
         self._gateways = gateways
         self._gateway_classes = gateway_classes
         self._judgements = judgements
         self._settings = settings
-        self._clock = clock
-        self._draw = draw
-        self._pace = pace or GatewayPace()
         self._revision = settings.revision
         self._is_leading = False
         self._hosts = GatewayHosts(
@@ -98,48 +94,13 @@ class GatewayStatus:
         if judgements is not None:
             judgements.subscribe(lambda key: self._queue_these((key,)))
 
-    @property
-    def name(self) -> str:
-        """Return its name for people."""
-        return "gateway-status"
-
-    @property
-    def troubles(self) -> Mapping[Name | str, Trouble]:
-        """Return what is wrong, by Gateway, or by path where they cannot be followed."""
-        found: dict[Name | str, Trouble] = dict(self._queue.troubles.items())
-        if self._live.trouble is not None:
-            found[self._live.path] = self._live.trouble
-        return found
-
-    async def run(self) -> None:
-        """Tell until cancelled, whenever it leads."""
-        await while_leading(self._lead, self._clock, self._lead_on, look=self._pace.look)
-
-    async def _lead_on(self) -> None:
-        self._begin()
-        try:
-            await working(
-                self._live.run(),
-                self._queue.run(),
-                clock=self._clock,
-                every=self._pace.resync,
-                again=self._go_over,
-            )
-        finally:
-            self._begin()
-
-    def _go_over(self) -> None:
-        """Look at everything again, also where others were left to have their way."""
-        self._rewrites.clear()
-        self._queue_all()
+    def _followed(self) -> Iterable[LiveObjects]:
+        return (self._live,)
 
     def _begin(self) -> None:
+        super()._begin()
         self._is_leading = False
         self._applier = Applier(self._client, manager=STATUS_MANAGER, lead=self._lead)
-        self._rewrites: Counter[Name] = Counter()
-        self._queue: WorkQueue[Name] = WorkQueue(
-            self._work, name=self.name, clock=self._clock, draw=self._draw
-        )
         self._live = LiveObjects(
             self._client,
             PATH,
@@ -180,9 +141,7 @@ class GatewayStatus:
         wanted = self._wanted(key, after)
         if isinstance(wanted, Applied) or self._is_right(key, after, wanted):
             return
-        self._rewrites[key] += before.get("status") != after.get("status")
-        if self._rewrites[key] <= self._pace.rewrites:
-            self._queue.add(key)
+        self._put_right(key, counts=before.get("status") != after.get("status"))
 
     async def _work(self, key: Name) -> Applied:
         live = self._live.get(key)

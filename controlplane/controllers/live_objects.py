@@ -5,15 +5,14 @@ Whoever leads runs it; it is made anew for the next lead (docs/protocol/waypoint
 WO-34 to WO-36, gateway-status.md GS-7).
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from controlplane.clock import Clock
-from controlplane.cluster.apply import Lead, Outcome
+from controlplane.cluster.apply import Outcome
 from controlplane.cluster.client import ClusterClient
 from controlplane.cluster.errors import ClusterError, ClusterRefusedError
 from controlplane.controllers.queue import Trouble
@@ -83,6 +82,11 @@ class LiveObjects:
             is_given_up=False,
         )
 
+    def troubles(self) -> Iterator[tuple[str, Trouble]]:
+        """Yield the path and why it cannot be followed, if it cannot just now."""
+        if self.trouble is not None:
+            yield self.path, self.trouble
+
     async def run(self) -> None:
         """Follow until cancelled."""
         await self._follower.run(self)
@@ -138,37 +142,6 @@ class LiveObjects:
         else:
             self._held[key] = live
         self._changed(key, before, live)
-
-
-async def while_leading(
-    lead: Lead, clock: Clock, work: Callable[[], Coroutine[Any, Any, None]], *, look: float = 1.0
-) -> None:
-    """Do ``work``, which does not end by itself, during each lead; look every ``look`` seconds."""
-    while True:
-        if lead.seconds_left > 0:
-            task = asyncio.create_task(work())
-            try:
-                while lead.seconds_left > 0 and not task.done():
-                    await clock.sleep(look)
-            finally:
-                was_done = task.done()
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-            if was_done:
-                task.result()
-        await clock.sleep(look)
-
-
-async def working(
-    *works: Coroutine[Any, Any, None], clock: Clock, every: float, again: Callable[[], None]
-) -> None:
-    """Run ``works`` side by side until cancelled, and call ``again`` ``every`` seconds."""
-    async with asyncio.TaskGroup() as group:
-        for work in works:
-            group.create_task(work)
-        while True:
-            await clock.sleep(every)
-            again()
 
 
 def _object_in(text: msgspec.Raw) -> Live | None:

@@ -5,10 +5,7 @@ Only the leader writes, differences only, one Gateway at a time. What a Gateway 
 (docs/protocol/waypoint-deployment.md WO-30 to WO-38).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,8 +14,6 @@ from msgspec.structs import replace
 from controlplane.clock import Clock
 from controlplane.cluster.apply import Applied, Lead, Outcome
 from controlplane.cluster.client import ClusterClient
-from controlplane.controllers.live_objects import while_leading, working
-from controlplane.controllers.queue import Trouble, WorkQueue
 from controlplane.controllers.waypoint_belongings import (
     Noticed,
     Place,
@@ -33,31 +28,17 @@ from controlplane.controllers.waypoint_objects import (
 )
 from controlplane.controllers.waypoint_parameters import WaypointParameters
 from controlplane.controllers.waypoint_settings import WaypointSettings
+from controlplane.controllers.work_in_leads import Followed, LeadPace, WorkInLeads
 from controlplane.dataflow import Change, Collection
 from controlplane.manifests.gateway import Gateway, GatewayClass
 from controlplane.mesh.namespaces import is_kept_by
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem
-from controlplane.sources.kubernetes.following import FollowSettings
 
 _UNREADABLE: Final = "ConfigMaps with parameters cannot be read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaypointPace:
-    """Seconds: between two looks at the lead, until everything is gone over again.
-
-    ``rewrites`` is how often between two goings-over what others changed of one Gateway's objects
-    is put right. ``follow`` says how objects are listed and watched.
-    """
-
-    look: float = 1.0
-    resync: float = 600.0
-    rewrites: int = 5
-    follow: FollowSettings | None = None
-
-
-class WaypointDeployment:
+class WaypointDeployment(WorkInLeads[Name]):
     """Deploys the ``gateways`` of the mesh, committed; run it when the sources are synced."""
 
     def __init__(  # noqa: PLR0913 - what the composition root decides, by name
@@ -71,39 +52,25 @@ class WaypointDeployment:
         root_namespace: str,
         clock: Clock,
         draw: Callable[[], float],
-        pace: WaypointPace | None = None,
+        pace: LeadPace | None = None,
     ) -> None:
-        self._client = client
-        self._lead = lead
+        super().__init__(
+            client, name="waypoint-deployment", lead=lead, clock=clock, draw=draw, pace=pace
+        )
         self._gateways = gateways
         self._gateway_classes = gateway_classes
         self._settings = settings
         self._root_namespace = root_namespace
-        self._clock = clock
-        self._draw = draw
-        self._pace = pace or WaypointPace()
         self._revision = settings.revision
         self._handlers: list[Callable[[Name], None]] = []
         self._problems: Mapping[Name, tuple[Problem, ...]] = MappingProxyType({})
         self._judged: dict[Name, tuple[Problem, ...]] = {}
         self._wanted: dict[Name, dict[Place, Mapping[str, Any]]] = {}
         self._bereft: set[Name] = set()
-        self._rewrites: Counter[Name] = Counter()
         self._is_ready = False
         self._begin()
         gateways.subscribe(self._gateways_changed)
         gateway_classes.subscribe(self._classes_changed)
-
-    @property
-    def name(self) -> str:
-        """Return its name for people."""
-        return "waypoint-deployment"
-
-    @property
-    def troubles(self) -> Mapping[Name | str, Trouble]:
-        """Return what is wrong, by Gateway, or by path where a kind cannot be followed."""
-        unfollowed = chain(self._belongings.troubles(), self._parameters.troubles())
-        return dict(chain[tuple[Name | str, Trouble]](self._queue.troubles.items(), unfollowed))
 
     @property
     def problems(self) -> Mapping[Name, tuple[Problem, ...]]:
@@ -131,41 +98,17 @@ class WaypointDeployment:
         self._settings = settings
         self._queue_all()
 
-    async def run(self) -> None:
-        """Deploy until cancelled, whenever it leads."""
-        await while_leading(self._lead, self._clock, self._lead_on, look=self._pace.look)
-
-    async def _lead_on(self) -> None:
-        self._begin()
-        try:
-            await working(
-                self._belongings.run(),
-                self._parameters.run(),
-                self._queue.run(),
-                clock=self._clock,
-                every=self._pace.resync,
-                again=self._go_over,
-            )
-        finally:
-            self._begin()
-
-    def _go_over(self) -> None:
-        """Look at everything again, also where others were left to have their way."""
-        self._rewrites.clear()
-        self._queue_all()
+    def _followed(self) -> Iterable[Followed]:
+        return self._belongings, self._parameters
 
     def _begin(self) -> None:
-        """Know nothing: what was known in another lead may have changed meanwhile."""
+        super()._begin()
         follow = self._pace.follow
         self._is_ready = False
         self._judged = {}
         self._problems = MappingProxyType({})
         self._wanted = {}
         self._bereft = set()
-        self._rewrites = Counter()
-        self._queue: WorkQueue[Name] = WorkQueue(
-            self._work, name=self.name, clock=self._clock, draw=self._draw
-        )
         self._belongings = WaypointBelongings(
             self._client,
             lead=self._lead,
@@ -229,9 +172,7 @@ class WaypointDeployment:
 
     def _rewrite(self, gateways: Iterable[Name]) -> None:
         for gateway in gateways:
-            self._rewrites[gateway] += 1
-            if self._rewrites[gateway] <= self._pace.rewrites:
-                self._queue.add(gateway)
+            self._put_right(gateway)
 
     async def _work(self, key: Name) -> Applied:
         gateway = self._gateways.get(key)

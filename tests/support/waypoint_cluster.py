@@ -10,9 +10,10 @@ import yaml
 
 from controlplane.clock import SystemClock
 from controlplane.cluster.api_server import ApiServer
-from controlplane.controllers.gateway_classes import GatewayClasses, GatewayPace
+from controlplane.controllers.gateway_classes import GatewayClasses
 from controlplane.controllers.gateway_status import GatewayStatus
-from controlplane.controllers.waypoint_deployment import WaypointDeployment, WaypointPace
+from controlplane.controllers.waypoint_deployment import WaypointDeployment
+from controlplane.controllers.work_in_leads import LeadPace
 from controlplane.dataflow import Batcher
 from controlplane.mesh.settings import MeshSettings
 from controlplane.pipeline.assembly import Pipeline, build_pipeline
@@ -180,9 +181,9 @@ async def a_replica(
             root_namespace=ROOT_NAMESPACE,
             clock=clock,
             draw=lambda: 0.0,
-            pace=WaypointPace(look=0.02, resync=resync, follow=follow),
+            pace=LeadPace(look=0.02, resync=resync, follow=follow),
         )
-        pace = GatewayPace(look=0.02, resync=resync, follow=follow)
+        pace = LeadPace(look=0.02, resync=resync, follow=follow)
         status = GatewayStatus(
             client,
             lead=lead,

@@ -1,4 +1,3 @@
-import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +7,10 @@ import pytest
 
 from controlplane.cluster.apply import Outcome
 from controlplane.cluster.errors import ClusterRefusedError, ClusterUnavailableError
-from controlplane.controllers.live_objects import Live, LiveObjects, while_leading
+from controlplane.controllers.live_objects import Live, LiveObjects
 from controlplane.model.names import Name
 from tests.support.cluster_memory import ClusterMemory
-from tests.support.cluster_time import PassingClock, settled
+from tests.support.cluster_time import PassingClock
 
 
 def text(name: str, **fields: Any) -> msgspec.Raw:
@@ -112,32 +111,3 @@ def test_a_kind_that_does_not_exist_is_tried_and_no_trouble() -> None:
     assert following.live.trouble is None
     following.live.troubled(ClusterRefusedError(404))
     assert following.known == 1
-
-
-async def test_work_is_done_while_leading_and_begins_anew() -> None:
-    lead, begun, ended = Lead(), [], []
-
-    async def work() -> None:
-        begun.append(len(begun))
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(len(ended))
-
-    async with settled(while_leading(lead, PassingClock(), work)) as until:
-        for times in (1, 2):
-            lead.seconds_left = 8.0
-            await until(lambda times=times: len(begun) == times)  # type: ignore[misc]
-            lead.seconds_left = 0.0
-            await until(lambda times=times: len(ended) == times)  # type: ignore[misc]
-        lead.seconds_left = 8.0
-        await until(lambda: len(begun) == 3)
-    assert len(ended) == 3
-
-
-async def test_a_fault_in_the_work_is_the_callers_to_know() -> None:
-    async def work() -> None:
-        raise ValueError("ours")
-
-    with pytest.raises(ValueError, match="ours"):
-        await while_leading(Lead(8.0), PassingClock(), work)
