@@ -20,7 +20,7 @@ from controlplane.encode.listening import (
     workload_addresses,
 )
 from controlplane.encode.resource import Resource
-from controlplane.encode.typed import encoded
+from controlplane.encode.typed import encoded, seconds
 from controlplane.encode.waypoint_names import CONNECT_TERMINATE, MAIN_INTERNAL, MAIN_SNIFFED
 from controlplane.model.network import text_from_address
 from controlplane.model.waypoint_traffic import (
@@ -123,6 +123,8 @@ def _host_of(address: bytes) -> str:
 def _host(cluster: str, domains: Iterable[str]) -> Any:
     connect = {"upgrade_type": "CONNECT", "connect_config": {}}
     route = route_components_pb2.Route(
-        match={"connect_matcher": {}}, route={"cluster": cluster, "upgrade_configs": [connect]}
+        match={"connect_matcher": {}},
+        # Otherwise it ends 15 seconds after the client has sent its last byte, answered or not.
+        route={"cluster": cluster, "upgrade_configs": [connect], "timeout": seconds(0)},
     )
     return route_components_pb2.VirtualHost(name=cluster, domains=domains, routes=[route])

@@ -128,6 +128,7 @@ def _connect_terminate(states: Mapping[str, State]) -> Part:
         "route": {
             "cluster": "main_internal",
             "upgrade_configs": [{**upgrade, "connect_config": {}}],
+            "timeout": "0s",
         },
     }
     manager = _manager(

@@ -167,6 +167,8 @@ def test_connect_leads_inside() -> None:
     assert route["match"] == {"connect_matcher": {}}
     assert route["route"]["cluster"] == "main_internal"
     assert route["route"]["upgrade_configs"] == [{"upgrade_type": "CONNECT", "connect_config": {}}]
+    # An Envoy counts to 15 seconds from the client's last byte where nothing is said.
+    assert route["route"]["timeout"] == "0s"
 
 
 @pytest.mark.refutes("WC-18")
