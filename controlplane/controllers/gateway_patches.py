@@ -1,13 +1,14 @@
 """Statuses as they are applied: wanted conditions and the object as it is now in, JSON out.
 
-The time of a condition is the time at which its status, true or false, became what it is: it stays
-when only reason or message change. Source: docs/protocol/gateway-status.md GS-3 to GS-5.
+Pure; ``gateway_classes`` and ``gateway_status`` send them (docs/protocol/gateway-status.md GS-3 to
+GS-5).
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from controlplane.controllers.condition_entries import condition_entry
 from controlplane.controllers.gateway_conditions import ListenerStatus, WantedStatus
 from controlplane.controllers.live_objects import Live
 from controlplane.manifests.gateway import Gateway, GatewayAddress
@@ -71,24 +72,10 @@ def _listener(listener: ListenerStatus, before: Live | None, now: datetime) -> d
 
 def _conditions(conditions: Iterable[Condition], held: Any, now: datetime) -> list[dict[str, Any]]:
     before = _by("type", held)
-    return [_condition(condition, before.get(condition.type), now) for condition in conditions]
-
-
-def _condition(condition: Condition, before: Live | None, now: datetime) -> dict[str, Any]:
-    status = "True" if condition.status else "False"
-    since = (before or {}).get("lastTransitionTime")
-    if before is None or before.get("status") != status or not since:
-        since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    stated: dict[str, Any] = {
-        "type": condition.type,
-        "status": status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "lastTransitionTime": since,
-    }
-    if condition.observed_generation is not None:
-        stated["observedGeneration"] = condition.observed_generation
-    return stated
+    return [
+        condition_entry(each, before.get(each.type), now, generation=each.observed_generation)
+        for each in conditions
+    ]
 
 
 def _address(address: GatewayAddress) -> dict[str, str]:

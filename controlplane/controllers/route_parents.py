@@ -11,7 +11,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from controlplane.model.route_parent import ParentCondition, RouteParent
+from controlplane.controllers.condition_entries import condition_entry
+from controlplane.model.route_parent import RouteParent
 
 CONTROLLER_NAME: Final = "istio.io/gateway-controller"
 
@@ -183,26 +184,9 @@ def _entry(
         "controllerName": CONTROLLER_NAME,
         where.reference: dict(reference),
         "conditions": [
-            _condition(each, parent.observed_generation, conditions.get(each.type), now)
+            condition_entry(
+                each, conditions.get(each.type), now, generation=parent.observed_generation or None
+            )
             for each in parent.conditions
         ],
     }
-
-
-def _condition(
-    condition: ParentCondition, generation: int, before: Json | None, now: datetime
-) -> Json:
-    status = "True" if condition.status else "False"
-    since = (before or {}).get("lastTransitionTime")
-    if before is None or before.get("status") != status or not since:
-        since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    told: dict[str, Any] = {
-        "type": condition.type,
-        "status": status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "lastTransitionTime": since,
-    }
-    if generation:
-        told["observedGeneration"] = generation
-    return told

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.cluster.apply import Target
+from controlplane.controllers.condition_entries import condition_entry, status_text
 from controlplane.mesh.policy_conditions import ZTUNNEL_ACCEPTED, ZTUNNEL_MANAGER
 from controlplane.mesh.policy_targets import WAYPOINT_ACCEPTED, WAYPOINT_MANAGER
 from controlplane.mesh.service_conditions import (
@@ -120,25 +121,8 @@ def status_to_apply(
 
 
 def _told(condition: Condition, before: LiveCondition | None, now: datetime) -> dict[str, Any]:
-    status = _text(condition)
-    since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if before is not None and before.status == status:
-        # The time is that of the last change of status, whatever else was said meanwhile.
-        since = before.last_transition_time or since
-    told: dict[str, Any] = {
-        "type": condition.type,
-        "status": status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "lastTransitionTime": since,
-    }
-    if condition.observed_generation is not None:
-        told["observedGeneration"] = condition.observed_generation
-    return told
-
-
-def _text(condition: Condition) -> str:
-    return "True" if condition.status else "False"
+    there = None if before is None else msgspec.to_builtins(before)
+    return condition_entry(condition, there, now, generation=condition.observed_generation)
 
 
 def _is_news(there: LiveCondition | None, wanted: Condition) -> bool:
@@ -147,7 +131,7 @@ def _is_news(there: LiveCondition | None, wanted: Condition) -> bool:
         there.reason,
         there.message,
         str(there.observed_generation or 0),
-    ) != (_text(wanted), wanted.reason, wanted.message, str(wanted.observed_generation or 0))
+    ) != (status_text(wanted), wanted.reason, wanted.message, str(wanted.observed_generation or 0))
 
 
 def _by_type(live: LiveObject) -> dict[str, LiveCondition]:
