@@ -75,17 +75,12 @@ class Findings:
         Raises:
             BadCursorError: ``after`` is nothing this list gave out.
         """
-        commit = self._ground.catalog.commit
-        namespace = viewer.narrowed(query.namespace)
-        keep = _kept(query)
-        found = await self.condition_listing.page(
-            after=query.after, limit=query.limit, namespace=namespace, keep=keep
-        )
-        return page_of(
-            await told(self._ground.condition(condition) for _, condition in found.items),
-            next_cursor=found.next,
-            total=self.condition_listing.count(namespace) if keep is None else None,
-            commit=commit,
+        return await self._ground.page(
+            self.condition_listing,
+            viewer,
+            query,
+            keep=_kept(query),
+            values=lambda found: told(map(self._ground.condition, found)),
         )
 
     def _of_texts(self, viewer: Viewer) -> list[Problem]:

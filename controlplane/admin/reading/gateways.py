@@ -6,7 +6,7 @@ from typing import Any
 
 from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import ElementQuery
-from controlplane.admin.reading.ground import Ground, contains, page_of, told
+from controlplane.admin.reading.ground import Ground, contains, told
 from controlplane.admin.reading.listing import Listing
 from controlplane.admin.reading.texts import gateway_text
 from controlplane.admin.reading.waypoint_reach import WaypointReaches
@@ -42,15 +42,12 @@ class Gateways:
         Raises:
             BadCursorError: ``after`` is nothing this list gave out.
         """
-        namespace, commit = viewer.narrowed(query.namespace), self._ground.catalog.commit
-        found = await self.gateway_listing.page(
-            after=query.after, limit=query.limit, namespace=namespace, keep=_kept(query)
-        )
-        return page_of(
-            await told(self._gateway(gateway) for _, gateway in found.items),
-            next_cursor=found.next,
-            total=None if query.name else self.gateway_listing.count(namespace),
-            commit=commit,
+        return await self._ground.page(
+            self.gateway_listing,
+            viewer,
+            query,
+            keep=_kept(query),
+            values=lambda found: told(map(self._gateway, found)),
         )
 
     async def waypoints(self, viewer: Viewer, query: ElementQuery) -> Page[WaypointValue]:
@@ -59,15 +56,12 @@ class Gateways:
         Raises:
             BadCursorError: ``after`` is nothing this list gave out.
         """
-        namespace, commit = viewer.narrowed(query.namespace), self._ground.catalog.commit
-        found = await self.waypoint_listing.page(
-            after=query.after, limit=query.limit, namespace=namespace, keep=_kept(query)
-        )
-        return page_of(
-            await told(self._waypoint(waypoint) for _, waypoint in found.items),
-            next_cursor=found.next,
-            total=None if query.name else self.waypoint_listing.count(namespace),
-            commit=commit,
+        return await self._ground.page(
+            self.waypoint_listing,
+            viewer,
+            query,
+            keep=_kept(query),
+            values=lambda found: told(map(self._waypoint, found)),
         )
 
     def gateway(self, viewer: Viewer, key: Name) -> GatewayValue:

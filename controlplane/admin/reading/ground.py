@@ -1,12 +1,13 @@
 """What every list stands on: committed collections, where objects were read, who holds what."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from controlplane.admin.reading.fleet import FleetNow, FleetReading
 from controlplane.admin.reading.holders import Holders
+from controlplane.admin.reading.listing import Listing
 from controlplane.admin.reading.residence import Residence
 from controlplane.admin.values.common import Page, Reference, Source
 from controlplane.admin.values.mesh import ConditionValue
@@ -22,6 +23,8 @@ from controlplane.snapshots.catalog import Catalog
 from controlplane.snapshots.scope import WAYPOINT_TYPES
 from controlplane.sources.source import Origin
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 T = TypeVar("T")
 
 TOLD: Final = 25
@@ -29,6 +32,25 @@ TOLD: Final = 25
 
 Origins = Callable[[ObjectReference], Origin | None]
 """Tells where an object was read (``Intake.origin``)."""
+
+
+class NamespacedQuery(Protocol):
+    """A page of a list, maybe narrowed to a namespace ("": to none)."""
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace."""
+        ...
+
+    @property
+    def after(self) -> str:
+        """Return the cursor that the page begins behind; "" for the first page."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """Return how many elements are wanted at most."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +74,31 @@ class Ground:
         self.residence = Residence(world.workloads)
         world.told.subscribe(self._conditions_changed)
         world.service_entries.subscribe(self._entries_changed)
+
+    async def page(
+        self,
+        listing: Listing[K, V],
+        viewer: Viewer,
+        query: NamespacedQuery,
+        *,
+        keep: Callable[[K, V], bool] | None,
+        values: Callable[[Iterable[V]], Awaitable[Sequence[T]]],
+    ) -> Page[T]:
+        """Return a page of ``listing``: of what ``keep`` keeps (None: all), in ``values``.
+
+        Raises:
+            BadCursorError: ``query.after`` is nothing this list gave out.
+        """
+        namespace, commit = viewer.narrowed(query.namespace), self.catalog.commit
+        found = await listing.page(
+            after=query.after, limit=query.limit, namespace=namespace, keep=keep
+        )
+        return page_of(
+            await values(value for _, value in found.items),
+            next_cursor=found.next,
+            total=listing.count(namespace) if keep is None else None,
+            commit=commit,
+        )
 
     async def holders(self) -> Holders:
         """Return who holds what, as connections were seen a moment ago."""

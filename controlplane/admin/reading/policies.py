@@ -1,12 +1,12 @@
 """Policies as node proxies enforce them: a page at a time, one whole, and those of a workload."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
 from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import PolicyQuery
-from controlplane.admin.reading.ground import Ground, contains, page_of, told
+from controlplane.admin.reading.ground import Ground, contains, told
 from controlplane.admin.reading.holders import HOLDERS, Holders
 from controlplane.admin.reading.listing import Listing
 from controlplane.admin.reading.texts import ACTIONS, SCOPES
@@ -37,18 +37,8 @@ class Policies:
         Raises:
             BadCursorError: ``after`` is nothing this list gave out.
         """
-        namespace = viewer.narrowed(query.namespace)
-        commit = self._ground.catalog.commit
-        keep = _kept(query)
-        found = await self.listing.page(
-            after=query.after, limit=query.limit, namespace=namespace, keep=keep
-        )
-        holders = await self._ground.holders()
-        return page_of(
-            await told(self._value(policy, holders) for _, policy in found.items),
-            next_cursor=found.next,
-            total=self.listing.count(namespace) if keep is None else None,
-            commit=commit,
+        return await self._ground.page(
+            self.listing, viewer, query, keep=_kept(query), values=self._values
         )
 
     async def one(self, viewer: Viewer, key: Name) -> PolicyDetail:
@@ -92,8 +82,11 @@ class Policies:
             if viewer.may_see(name.namespace) and (policy := self._policies.get(name)) is not None
         ]
         found.sort(key=lambda each: (each.action is not Action.DENY, each.scope, each.key))
+        return await self._values(found)
+
+    async def _values(self, policies: Iterable[Authorization]) -> tuple[PolicyValue, ...]:
         holders = await self._ground.holders()
-        return await told(self._value(policy, holders) for policy in found)
+        return await told(self._value(policy, holders) for policy in policies)
 
     def _value(self, policy: Authorization, holders: Holders) -> PolicyValue:
         reference = self._ground.object_of(AUTHORIZATION_TYPE, str(policy.key))

@@ -1,12 +1,12 @@
 """Services, a page at a time, and one of them whole."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Final
 
 from controlplane.admin.errors import NotFoundError
 from controlplane.admin.queries import ServiceQuery
-from controlplane.admin.reading.ground import Ground, contains, page_of, told
+from controlplane.admin.reading.ground import Ground, contains, told
 from controlplane.admin.reading.holders import HOLDERS, Holders
 from controlplane.admin.reading.listing import Listing
 from controlplane.admin.reading.texts import addresses_text, balancing_text, gateway_text
@@ -38,18 +38,8 @@ class Services:
         Raises:
             BadCursorError: ``after`` is nothing this list gave out.
         """
-        namespace = viewer.narrowed(query.namespace)
-        commit = self._ground.catalog.commit
-        keep = _kept(query)
-        found = await self.listing.page(
-            after=query.after, limit=query.limit, namespace=namespace, keep=keep
-        )
-        holders = await self._ground.holders()
-        return page_of(
-            await told(self._value(service, holders) for _, service in found.items),
-            next_cursor=found.next,
-            total=self.listing.count(namespace) if keep is None else None,
-            commit=commit,
+        return await self._ground.page(
+            self.listing, viewer, query, keep=_kept(query), values=self._values
         )
 
     def members(self, key: ServiceName) -> Collection[str]:
@@ -82,6 +72,10 @@ class Services:
             holders=named if viewer.sees_all else (),
             document=None if resource is None else protobuf_json(resource),
         )
+
+    async def _values(self, services: Iterable[Service]) -> tuple[ServiceValue, ...]:
+        holders = await self._ground.holders()
+        return await told(self._value(service, holders) for service in services)
 
     def _value(self, service: Service, holders: Holders) -> ServiceValue:
         members = self._ground.residence.behind(service.key)
