@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
 import httpx
@@ -47,10 +48,12 @@ class WebhookProbe:
             context = ssl.create_default_context(cadata=roots_pem)
             async with (
                 asyncio.timeout(self._seconds),
+                # The client forgets a connection that is given up while TLS is agreed upon.
+                AsyncExitStack() as opened,
                 httpx.AsyncClient(verify=context, trust_env=False, timeout=self._seconds) as client,
             ):
                 for mode, is_good in (("STRICT", True), ("SOMETIMES", False)):
-                    found = await self._ask(client, mode)
+                    found = await self._ask(client, mode, opened)
                     if isinstance(found, str):
                         return found
                     if found is not is_good:
@@ -61,15 +64,25 @@ class WebhookProbe:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    async def _ask(self, client: httpx.AsyncClient, mode: str) -> bool | str:
-        """Return whether an object of ``mode`` is allowed, or what came instead of an answer."""
+    async def _ask(
+        self, client: httpx.AsyncClient, mode: str, opened: AsyncExitStack
+    ) -> bool | str:
+        """Return whether an object of ``mode`` is allowed, or what came instead of an answer.
+
+        What it connects is closed with ``opened``.
+        """
+
+        async def note(event: str, facts: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                opened.push_async_callback(facts["return_value"].aclose)
+
         async with client.stream(
             "POST",
             self._url,
             params={"probe": "true"},
             headers={"host": self._server_name, "content-type": "application/json"},
             content=_review(mode, self._namespace),
-            extensions={"sni_hostname": self._server_name},
+            extensions={"sni_hostname": self._server_name, "trace": note},
         ) as response:
             body = b""
             async for chunk in response.aiter_raw():

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from controlplane.controllers.webhook_probe import WebhookProbe
 from tests.support.admission import CommittedMesh, Issuer, Seen, a_review, body_of
 from tests.support.kubernetes_api import KubernetesApi
 from tests.support.kubernetes_cluster import client_of
+from tests.support.lab_sockets import all_closed
 
 NAME = "istiod.istio-system.svc"
 CONFIGURATION = "istiod-lite-validator-istio-system"
@@ -190,6 +191,29 @@ async def test_a_probe_says_what_does_not_work() -> None:
         assert await webhook.probe()(roots) == "HTTP status 503"
         await webhook.stop()
         assert "ConnectError" in await webhook.probe()(roots)
+
+
+async def test_a_probe_that_is_given_up_leaves_no_connection_behind() -> None:
+    greeted, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.read(1)
+            greeted.set()
+            await reader.read()
+            ended.set()
+
+    async with await asyncio.start_server(answer_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        probe = WebhookProbe(
+            host="127.0.0.1", port=port, server_name=NAME, namespace="istio-system"
+        )
+        looking = asyncio.create_task(probe(Issuer().root_pem.decode()))
+        await greeted.wait()
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await asyncio.wait_for(ended.wait(), 10)
+    await all_closed()
 
 
 def a_configuration(*names: str) -> dict[str, Any]:
