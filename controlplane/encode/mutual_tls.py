@@ -16,7 +16,11 @@ from controlplane.model.waypoint_traffic import WaypointFrame
 def server_socket(frame: WaypointFrame) -> Any:
     """Return the transport socket that accepts clients of the mesh and nobody else."""
     context = tls_pb2.DownstreamTlsContext(
-        require_client_certificate={"value": True}, common_tls_context=_common(frame)
+        require_client_certificate={"value": True},
+        common_tls_context=_common(frame),
+        # Of a session that goes on nobody looks at the certificate again: it may have expired.
+        disable_stateless_session_resumption=True,
+        disable_stateful_session_resumption=True,
     )
     return transport_socket("tls", context)
 

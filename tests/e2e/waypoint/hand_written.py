@@ -157,6 +157,8 @@ def _connect_terminate(states: Mapping[str, State]) -> Part:
                     "tls",
                     "transport_sockets.tls.v3.DownstreamTlsContext",
                     require_client_certificate=True,
+                    disable_stateless_session_resumption=True,
+                    disable_stateful_session_resumption=True,
                     common_tls_context=_tls("spiffe://cluster.local/"),
                 ),
                 "filters": [manager],

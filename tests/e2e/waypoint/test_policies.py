@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import socket
+import ssl
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -10,6 +13,7 @@ import httpx
 import pytest
 
 from controlplane.lab.hbone_errors import HandshakeError, HboneError
+from controlplane.lab.hbone_tls import client_context
 from controlplane.manifests.istio import AuthorizationRule, Operation, Source, TargetReference, When
 from controlplane.manifests.mesh_config import MeshConfig
 from controlplane.mesh.authorization import DRY_RUN
@@ -164,6 +168,35 @@ async def test_only_domains_of_the_mesh_come_in_and_each_is_all(tmp_path: Path) 
             with pytest.raises(HandshakeError):
                 async with waypoint.client(held(an_identity("alice", "client", domain))) as client:
                     await client.open(f"{VIP}:80")
+
+
+@pytest.mark.proves("WC-14")
+async def test_an_expired_certificate_comes_in_by_no_older_session(tmp_path: Path) -> None:
+    async with a_policed_waypoint(tmp_path, a_policed_mesh()) as waypoint:
+        address = (waypoint.waypoint.host, waypoint.waypoint.port)
+        mine = held(ALICE, begins=timedelta(seconds=-60), life=timedelta(seconds=63))
+        context = client_context(mine)
+        before = await asyncio.to_thread(_first_answer, context, address, None)
+        assert not before.has_ticket
+        await asyncio.sleep((mine.not_after - datetime.now(UTC)).total_seconds() + 1)
+        for session in (None, before):
+            with pytest.raises(OSError, match=r"SSL|EOF|reset"):
+                await asyncio.to_thread(_first_answer, context, address, session)
+
+
+def _first_answer(
+    context: ssl.SSLContext, address: tuple[str, int], session: ssl.SSLSession | None
+) -> ssl.SSLSession:
+    """Wait for the first bytes of a waypoint; return the session, with all that came along."""
+    with (
+        socket.create_connection(address, timeout=5.0) as plain,
+        context.wrap_socket(plain, session=session) as connection,
+    ):
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        if not connection.recv(65_536):
+            raise ConnectionResetError("SSL: the connection ended")
+        assert connection.session is not None
+        return connection.session
 
 
 @pytest.mark.proves("WC-52")

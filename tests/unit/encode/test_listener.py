@@ -92,6 +92,8 @@ def test_clients_show_a_certificate_of_the_trust_domain(trust_domain: str) -> No
     common = context["common_tls_context"]
     ads = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
     assert context["require_client_certificate"] is True
+    assert context["disable_stateless_session_resumption"] is True
+    assert context["disable_stateful_session_resumption"] is True
     assert common["alpn_protocols"] == ["h2"]
     assert common["tls_params"] == {
         "tls_minimum_protocol_version": "TLSv1_3",
