@@ -246,9 +246,10 @@ async def test_a_leader_that_is_asked_to_stop_is_followed_at_once(
             await client.wait_for(lambda client: client.session.is_ready)
             began = asyncio.get_running_loop().time()
             pair.replicas[leader].send(signal.SIGTERM)
-            await until(lambda: pair.api.holder == "", 2)
-            await until(lambda: pair.api.holder == other, 4)
-            assert asyncio.get_running_loop().time() - began < 4
+            await until(lambda: pair.api.holder == "", 10)
+            await until(lambda: pair.api.holder == other, 10)
+            # The other one looks every two seconds; a lead that was not given up lasts fifteen.
+            assert asyncio.get_running_loop().time() - began < 10
         assert await pair.replicas.pop(leader).ended() == 0
         pair.change(2)
         await until(lambda: pair.is_settled, 10)
@@ -280,7 +281,7 @@ async def test_with_the_times_of_an_installation_another_leads_within_twenty_sec
 
 
 @pytest.mark.refutes("RP-5")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_follower_serves_and_writes_nothing(tmp_path: Path, shared_url: str) -> None:
     async with a_pair(tmp_path, shared_url, SHORT) as pair:
         for _ in range(2):

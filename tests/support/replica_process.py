@@ -60,7 +60,7 @@ class ReplicaProcess:
 
     async def serving(self) -> None:
         """Wait until its ports are open."""
-        await until(lambda: self._event("admin.listening") or self._is_over, 40)
+        await until(lambda: self._event("admin.listening") or self._is_over, 80)
         assert not self._is_over, self.events
 
     def send(self, number: signal.Signals) -> None:
