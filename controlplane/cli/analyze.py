@@ -10,6 +10,7 @@ from rich.text import Text
 
 from controlplane.cli.documents import Output as Format
 from controlplane.cli.documents import print_document
+from controlplane.cli.manifest_files import compile_files
 from controlplane.cli.server import DEFAULT, ServerUrl, Token, TokenFile, answered
 from controlplane.cli.server_problems import Found, server_problems
 from controlplane.cli.tables import one_line
@@ -20,12 +21,7 @@ from controlplane.insight.analysis import (
     is_in_namespace,
     read_suppression,
 )
-from controlplane.manifests.documents import Limits
 from controlplane.model.problem import Problem
-from controlplane.pipeline.compilation import compile_manifests
-from controlplane.pipeline.configuration import mesh_settings
-from controlplane.settings import Settings
-from controlplane.sources.paths import read_paths
 
 THRESHOLD_EXCEEDED: Final = 79
 """The exit code that users of such commands know."""
@@ -131,13 +127,7 @@ def print_findings(
 
 
 def _problems(paths: list[Path]) -> tuple[Problem, ...]:
-    settings = Settings()
-    loaded = read_paths(
-        paths,
-        limits=Limits(bytes=settings.max_file_bytes),
-        system_namespace=settings.system_namespace,
-    )
-    compiled = compile_manifests(loaded.objects, mesh_settings(settings, expands=True))
+    loaded, compiled = compile_files(paths)
     return (*loaded.problems, *compiled.problems)
 
 

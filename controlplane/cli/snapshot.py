@@ -10,18 +10,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from controlplane.cli.manifest_files import compile_files
 from controlplane.cli.server import DEFAULT, ServerUrl, Token, TokenFile
 from controlplane.cli.snapshot_tables import message_of, snapshot_tables
 from controlplane.cli.waypoint_documents import Asked, print_waypoint
 from controlplane.encode.document import protobuf_json
 from controlplane.encode.resource import Resource
-from controlplane.manifests.documents import Limits
 from controlplane.model.problem import Condition, Problem, Severity
-from controlplane.pipeline.compilation import Compiled, compile_manifests
-from controlplane.pipeline.configuration import mesh_settings
-from controlplane.settings import Settings
+from controlplane.pipeline.compilation import Compiled
 from controlplane.snapshots.forms import encoded_as_workload
-from controlplane.sources.paths import read_paths
 
 PROBLEMS_FOUND: Final = 3
 
@@ -101,13 +98,7 @@ def snapshot(  # noqa: PLR0913, PLR0917 - one parameter for each option
     if not paths:
         raise typer.BadParameter("give manifest files or folders, or --waypoint")
     try:
-        settings = Settings()
-        loaded = read_paths(
-            paths,
-            limits=Limits(bytes=settings.max_file_bytes),
-            system_namespace=settings.system_namespace,
-        )
-        compiled = compile_manifests(loaded.objects, mesh_settings(settings, expands=True))
+        loaded, compiled = compile_files(paths)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if node is not None and node not in compiled.nodes:

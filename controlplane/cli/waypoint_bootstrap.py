@@ -8,12 +8,12 @@ import typer
 
 from controlplane.app.waypoints import waypoint_settings_in
 from controlplane.cli.errors import CommandError
+from controlplane.cli.manifest_files import read_files
 from controlplane.cli.waypoint_cluster import find_gateway, find_namespace
 from controlplane.cluster.client import ClusterClient
 from controlplane.controllers.waypoint_objects import waypoint_files
 from controlplane.encode.bootstrap import BOOTSTRAP_FILE
 from controlplane.manifests.core import Namespace
-from controlplane.manifests.documents import Limits
 from controlplane.manifests.gateway import Gateway, GatewayClass
 from controlplane.manifests.reading import read_object
 from controlplane.mesh.networks import NETWORK_LABEL
@@ -21,7 +21,6 @@ from controlplane.mesh.waypoint_gateways import is_waypoint_class
 from controlplane.model.names import Name
 from controlplane.model.problem import Problem
 from controlplane.settings import Settings
-from controlplane.sources.paths import read_paths
 
 
 def bootstrap_of_files(paths: Sequence[Path], waypoint: Name) -> str:
@@ -31,11 +30,7 @@ def bootstrap_of_files(paths: Sequence[Path], waypoint: Name) -> str:
         CommandError: no Gateway of that name is a waypoint, or it can be deployed under no name.
     """
     settings = _settings()
-    loaded = read_paths(
-        paths,
-        limits=Limits(bytes=settings.max_file_bytes),
-        system_namespace=settings.system_namespace,
-    )
+    loaded = read_files(paths, settings)
     classes: dict[str, GatewayClass] = {}
     gateway: Gateway | None = None
     network = ""

@@ -98,21 +98,11 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def _compiled(paths: Sequence[Path], waypoint: Name) -> dict[str, Any]:
     # Here, because asking a server needs none of the rules.
+    from controlplane.cli.manifest_files import compile_files
     from controlplane.insight.waypoint_snapshot import served_to_waypoint, waypoint_document
-    from controlplane.manifests.documents import Limits
-    from controlplane.pipeline.compilation import compile_manifests
-    from controlplane.pipeline.configuration import mesh_settings
-    from controlplane.settings import Settings
-    from controlplane.sources.paths import read_paths
 
     try:
-        settings = Settings()
-        loaded = read_paths(
-            paths,
-            limits=Limits(bytes=settings.max_file_bytes),
-            system_namespace=settings.system_namespace,
-        )
-        compiled = compile_manifests(loaded.objects, mesh_settings(settings, expands=True))
+        _, compiled = compile_files(paths)
     except ValueError as error:
         raise CommandError(str(error)) from error
     served = served_to_waypoint(compiled.world, compiled.catalog, waypoint)
