@@ -18,6 +18,7 @@ from controlplane.ca.key_store import Kept
 from controlplane.cluster.client import Answer, ClusterClient
 from controlplane.cluster.errors import ClusterError
 from controlplane.cluster.refusal import require_success
+from controlplane.cluster.secret import encoded_entries, new_secret, secrets_path
 
 NAME: Final = "istiod-lite-ca"
 TYPE: Final = "istiod-lite.io/authorities"
@@ -78,17 +79,19 @@ class SecretKeyStore:
         document = document_of(content)
         if len(document) > _LARGEST:
             raise KeyStoreError(f"the authorities do not fit into {self.reference}")
-        data = {_ENTRY: base64.b64encode(document).decode()}
+        entries = {_ENTRY: document}
         if expected is None:
             reason = await self._why_not_begin()
             if reason:
                 raise KeyStoreError(f"{self.reference} is not there and is not made: {reason}")
-            answer = await self._request("POST", self._collection, self._new(data))
+            new = new_secret(self._namespace, self._name, entries, kind=TYPE)
+            answer = await self._request("POST", secrets_path(self._namespace), new)
         else:
             found = await self._read()
             if found is None or _revision(found) != expected:
                 raise self._conflict()
             self._entry(found)
+            data = encoded_entries(entries)
             answer = await self._request("PUT", self._path, {**found, "data": data})
         if answer.status in {_CONFLICT, _NOT_FOUND}:
             raise self._conflict()
@@ -127,29 +130,12 @@ class SecretKeyStore:
         except (ValueError, TypeError, KeyError):
             raise KeyStoreError(f"{self.reference} holds no authorities") from None
 
-    def _new(self, data: dict[str, str]) -> dict[str, Any]:
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "namespace": self._namespace,
-                "name": self._name,
-                "labels": {"app.kubernetes.io/managed-by": "istiod-lite"},
-            },
-            "type": TYPE,
-            "data": data,
-        }
-
     def _conflict(self) -> KeyStoreConflictError:
         return KeyStoreConflictError(f"{self.reference} has changed since it was read")
 
     @property
-    def _collection(self) -> str:
-        return f"/api/v1/namespaces/{self._namespace}/secrets"
-
-    @property
     def _path(self) -> str:
-        return f"{self._collection}/{self._name}"
+        return secrets_path(self._namespace, self._name)
 
 
 def _revision(found: dict[str, Any]) -> str:

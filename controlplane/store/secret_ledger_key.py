@@ -13,6 +13,7 @@ from typing import Any, Final
 from controlplane.cluster.client import Answer, ClusterClient
 from controlplane.cluster.errors import ClusterError
 from controlplane.cluster.refusal import require_success
+from controlplane.cluster.secret import new_secret, secrets_path
 from controlplane.store.chain import LedgerKey
 from controlplane.store.ledger_key import (
     KEY_BYTES,
@@ -49,7 +50,7 @@ class SecretLedgerKey:
             LedgerKeyAwayError: the API server does not answer, or refuses.
             LedgerKeyError: the Secret holds something else.
         """
-        answer = await self._request("GET", f"{self._collection}/{self._name}")
+        answer = await self._request("GET", secrets_path(self._namespace, self._name))
         return None if answer.status == _NOT_FOUND else self._key_in(answer)
 
     async def read_or_make(self) -> LedgerKey:
@@ -63,7 +64,7 @@ class SecretLedgerKey:
             found = await self.read()
             if found is not None:
                 return found
-            answer = await self._request("POST", self._collection, self._new())
+            answer = await self._request("POST", secrets_path(self._namespace), self._new())
             if answer.status != _CONFLICT:
                 return self._key_in(answer)
         raise LedgerKeyAwayError(f"{self.reference} comes and goes")
@@ -92,19 +93,4 @@ class SecretLedgerKey:
 
     def _new(self) -> dict[str, Any]:
         text = secrets.token_hex(KEY_BYTES).encode()
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "namespace": self._namespace,
-                "name": self._name,
-                "labels": {"app.kubernetes.io/managed-by": "istiod-lite"},
-            },
-            "type": TYPE,
-            "immutable": True,
-            "data": {_ENTRY: base64.b64encode(text).decode()},
-        }
-
-    @property
-    def _collection(self) -> str:
-        return f"/api/v1/namespaces/{self._namespace}/secrets"
+        return new_secret(self._namespace, self._name, {_ENTRY: text}, kind=TYPE, is_immutable=True)
