@@ -12,7 +12,7 @@ from tests.support.lab_traffic import CALLS, a_watched_shop, statuses, traffic, 
 
 pytestmark = pytest.mark.timeout(90)
 
-LIFETIME = 8
+LIFETIME = 10
 """In seconds. Node proxies look every five."""
 
 
