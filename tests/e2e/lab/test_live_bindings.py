@@ -60,10 +60,11 @@ async def denied_traffic(mesh: Lab) -> AsyncIterator[Denied]:
     async def send() -> None:
         while not ended.is_set():
             answer = await mesh.request("notsleep", "http://web/")
+            # Records are those of everybody's connections meanwhile.
             met = {
-                str(identity)
+                record.destination_identity
                 for record in answer.records
-                for identity in (record.source_identity, record.destination_identity)
+                if record.source_identity == f"spiffe://{DENIED}"
             }
             if answer.status == 403:
                 seen.refused += 1
