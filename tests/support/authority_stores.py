@@ -182,11 +182,12 @@ class World:
         )
 
     def order(self, **orders: Any) -> None:
-        assert self.keys.kept is not None
-        content = self.kept
-        changed = replace(content, orders=replace(content.orders, **orders))
+        self.keep(replace(self.kept, orders=replace(self.kept.orders, **orders)))
+
+    def keep(self, content: KeptAuthorities) -> None:
+        """Put ``content`` into the key store as if somebody else had written it."""
         self.keys.saves += 1
-        self.keys.kept = Kept(content=changed, revision=str(self.keys.saves))
+        self.keys.kept = Kept(content=content, revision=str(self.keys.saves))
 
     def written(self, place: tuple[str, str, str], version: int) -> None:
         cluster, kind, name = place
@@ -197,3 +198,11 @@ class World:
             bundle_version_written=version,
             written_at=self.clock.now(),
         )
+
+
+async def a_world(*replicas: str) -> World:
+    """Return a world that each of ``replicas`` has looked at, "r1" as the leader and if none."""
+    world = World()
+    for name in replicas or ("r1",):
+        await world.replica(name, token=1 if name == "r1" else None).look()
+    return world

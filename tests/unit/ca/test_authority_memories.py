@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.ca.authority import KeyType, make_key
-from controlplane.ca.authority_set import KeptAuthorities
 from controlplane.ca.bundle import FILE_KIND, BundleFile
 from controlplane.ca.errors import KeysLostError
-from controlplane.ca.key_store import Kept
 from controlplane.ca.leading import Leading
 from controlplane.ca.rotation import Step, StepKind
 from controlplane.model.certificate import (
@@ -21,27 +19,15 @@ from controlplane.model.certificate import (
     BundleTarget,
 )
 from controlplane.store.errors import StaleLeaderError
-from tests.support.authority_stores import CrashError, KillPoint, World
+from tests.support.authority_stores import CrashError, KillPoint, World, a_world
 
 ROOT, INTERMEDIATE = AuthorityTier.ROOT, AuthorityTier.INTERMEDIATE
-
-
-async def a_world() -> World:
-    world = World()
-    await world.replica().look()
-    return world
-
-
-def keep(world: World, content: KeptAuthorities) -> None:
-    """Put ``content`` into the key store as if somebody else had written it."""
-    world.keys.saves += 1
-    world.keys.kept = Kept(content=content, revision=str(world.keys.saves))
 
 
 def lose_keys(world: World, *lost: str) -> None:
     kept = world.kept
     left = {name: key for name, key in kept.keys.items() if name not in lost}
-    keep(world, replace(kept, keys=left))
+    world.keep(replace(kept, keys=left))
 
 
 def journal_of(world: World) -> tuple[AuthorityRecord, ...]:
@@ -303,7 +289,7 @@ async def test_who_was_in_force_is_tainted_without_a_key_and_stays_trusted(
     before = world.set
     await replica.look()
     assert world.set == before
-    keep(world, replace(world.kept, keys={**world.kept.keys, lost.authority_id: key}))
+    world.keep(replace(world.kept, keys={**world.kept.keys, lost.authority_id: key}))
     await replica.look()
     assert world.set == before
 
@@ -392,7 +378,7 @@ async def test_keys_that_nothing_refers_to_are_destroyed() -> None:
     world = await a_world()
     needed = world.kept.keys.keys()
     kept = world.kept
-    keep(world, replace(kept, keys={**kept.keys, "ab" * 20: make_key(KeyType.P256)}))
+    world.keep(replace(kept, keys={**kept.keys, "ab" * 20: make_key(KeyType.P256)}))
     await world.replica(token=2).look()
     assert world.kept.keys.keys() == needed
 
@@ -402,7 +388,7 @@ async def test_followers_destroy_no_keys_and_leaders_none_in_use() -> None:
     world = await a_world()
     needed = world.kept.keys.keys()
     kept = world.kept
-    keep(world, replace(kept, keys={**kept.keys, "ab" * 20: make_key(KeyType.P256)}))
+    world.keep(replace(kept, keys={**kept.keys, "ab" * 20: make_key(KeyType.P256)}))
     await world.replica("r2", token=None).look()
     assert world.kept.keys.keys() == needed | {"ab" * 20}
     await world.replica(token=2).look()

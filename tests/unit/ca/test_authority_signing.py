@@ -11,24 +11,12 @@ from controlplane.ca.authorities import Authorities
 from controlplane.ca.authority import KeyType, make_key
 from controlplane.ca.authority_set import KeptAuthorities
 from controlplane.ca.errors import AuthoritySourceError
-from controlplane.ca.key_store import Kept
 from controlplane.ca.signing import snapshot_of
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier
 from tests.support.authorities import a_key, a_root, an_authority
-from tests.support.authority_stores import START, MemoryKeyStore, World
+from tests.support.authority_stores import START, MemoryKeyStore, World, a_world
 
 ROOT, INTERMEDIATE = AuthorityTier.ROOT, AuthorityTier.INTERMEDIATE
-
-
-async def a_world() -> World:
-    world = World()
-    await world.replica().look()
-    return world
-
-
-def keep(world: World, content: KeptAuthorities) -> None:
-    world.keys.saves += 1
-    world.keys.kept = Kept(content=content, revision=str(world.keys.saves))
 
 
 def signer(replica: Authorities) -> str:
@@ -95,7 +83,7 @@ async def test_what_cannot_be_followed_to_a_root_does_not_sign(
     world = await a_world()
     with pytest.raises(AuthoritySourceError):
         snapshot_of(damaged(world), now=world.clock.now(), policy=world.policy)
-    keep(world, damaged(world))
+    world.keep(damaged(world))
     fresh = world.replica("r2", token=None)
     await fresh.look()
     assert fresh.current() is None
@@ -111,7 +99,7 @@ async def test_a_key_that_does_not_fit_is_not_taken_up(is_waiting: bool) -> None
     await follower.look()
     before, loaded = signer(follower), world.journal.replicas["r2"].generation_loaded
     damaged = waiting if is_waiting else world.set.state.active_intermediate
-    keep(world, with_strange_key(world, damaged))
+    world.keep(with_strange_key(world, damaged))
     world.clock.advance(seconds=25)
     await follower.look()
     assert before
@@ -140,7 +128,7 @@ async def test_a_waiting_authority_that_expired_stops_nobody() -> None:
         replace(each, not_after=world.clock.now()) if each.authority_id == waiting else each
         for each in world.set.authorities
     )
-    keep(world, replace(world.kept, authorities=replace(world.set, authorities=short)))
+    world.keep(replace(world.kept, authorities=replace(world.set, authorities=short)))
     world.journal.is_away = True
     fresh = world.replica("r3", token=None)
     await fresh.look()
@@ -273,7 +261,7 @@ async def test_nothing_is_signed_once_the_root_has_expired() -> None:
     content = KeptAuthorities(
         authorities=replace(world.set, authorities=records, bundle=bundle), keys=keys
     )
-    keep(world, content)
+    world.keep(content)
     replica = world.replica("r2", token=None)
     await replica.look()
     assert signer(replica) == signing.authority_id
@@ -332,7 +320,7 @@ async def test_followers_take_no_step_that_is_due() -> None:
 async def test_keys_of_another_mesh_sign_nothing_and_stay_as_they_are(token: int | None) -> None:
     world = await a_world()
     foreign = replace(world.set, state=replace(world.set.state, trust_domain="elsewhere.example"))
-    keep(world, replace(world.kept, authorities=foreign))
+    world.keep(replace(world.kept, authorities=foreign))
     kept = world.keys.kept
     replica = world.replica("r2", token=token)
     standing = await replica.look()

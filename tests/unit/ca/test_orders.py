@@ -6,19 +6,13 @@ from controlplane.ca.authority_set import KeptAuthorities, Orders
 from controlplane.ca.errors import KeyStoreConflictError, KeyStoreError
 from controlplane.ca.orders import find_authority, place_order
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier
-from tests.support.authority_stores import CrashError, MemoryKeyStore, World
+from tests.support.authority_stores import CrashError, MemoryKeyStore, a_world
 
 INTERMEDIATE = frozenset({AuthorityTier.INTERMEDIATE})
 
 
 def wanted(orders: Orders) -> Orders:
     return replace(orders, rotates=orders.rotates | INTERMEDIATE)
-
-
-async def a_world() -> World:
-    world = World()
-    await world.replica().look()
-    return world
 
 
 @pytest.mark.proves("AT-38")

@@ -11,13 +11,7 @@ from controlplane.ca.authority_set import AuthoritySet, Orders
 from controlplane.ca.reconciliation import reconciled
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier, BundleEntry, BundleSource
 from tests.support.authorities import a_root
-from tests.support.authority_stores import START, CrashError, World
-
-
-async def a_world() -> World:
-    world = World()
-    await world.replica().look()
-    return world
+from tests.support.authority_stores import START, CrashError, a_world
 
 
 def foreign_root() -> BundleEntry:

@@ -8,17 +8,10 @@ from controlplane.ca.authority_set import Orders
 from controlplane.ca.rotation import Situation, StepKind, next_step
 from controlplane.ca.rotation_policy import RotationPolicy
 from controlplane.model.certificate import AuthorityStatus, AuthorityTier
-from tests.support.authority_stores import START, World
+from tests.support.authority_stores import START, World, a_world
 
 ROOT, INTERMEDIATE = AuthorityTier.ROOT, AuthorityTier.INTERMEDIATE
 CONFIG_MAP = ("Kubernetes", "ConfigMap", "default/istio-ca-root-cert")
-
-
-async def a_world(*replicas: str) -> World:
-    world = World()
-    for name in replicas or ("r1",):
-        await world.replica(name, token=1 if name == "r1" else None).look()
-    return world
 
 
 def situation(world: World, **changes: Any) -> Situation:
