@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +47,14 @@ class Bed:
 
 async def _application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer an HTTP request with its first line, and anything else with itself."""
-    data = await reader.read(65536)
-    if b"HTTP/1.1" in data:
-        first = data.partition(b"\r\n")[0]
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(first), first))
-    else:
-        writer.write(b"echo " + data)
-    await writer.drain()
-    writer.close()
+    with closing(writer):
+        data = await reader.read(65536)
+        if b"HTTP/1.1" in data:
+            first = data.partition(b"\r\n")[0]
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(first), first))
+        else:
+            writer.write(b"echo " + data)
+        await writer.drain()
 
 
 def _secrets(certificate: HeldCertificate) -> Secrets:

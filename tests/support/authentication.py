@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from controlplane.authentication.token_review import (
 )
 from controlplane.clock import Clock
 from controlplane.model.resident import Resident
+from tests.support.lab_sockets import all_closed
 
 AUDIENCES = frozenset({"istio-ca"})
 CLUSTER = "Kubernetes"
@@ -193,9 +194,11 @@ class TokenReviewApi:
         connection = asyncio.create_task(self.serve(reader, writer))
         self.connections.add(connection)
         connection.add_done_callback(self.connections.discard)
+        # Also where it is cancelled before its first turn.
+        connection.add_done_callback(lambda _: writer.close())
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
                 fields = {
@@ -232,3 +235,4 @@ async def token_review_api(**statuses: Status) -> AsyncIterator[TokenReviewApi]:
         for connection in api.connections:
             connection.cancel()
         await asyncio.gather(*api.connections, return_exceptions=True)
+        await all_closed()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
 import pytest
@@ -54,9 +54,9 @@ class Bed:
 @asynccontextmanager
 async def _a_pod() -> AsyncIterator[Bed]:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
-        writer.close()
+        with closing(writer):
+            while data := await reader.read(100):
+                writer.write(data)
 
     application = await asyncio.start_server(echo, "127.0.0.1", 0)
     session = Session(NodeIdentity())

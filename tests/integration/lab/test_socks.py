@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -11,6 +11,7 @@ from controlplane.lab.node.outbound import Connected, UnreachableError
 from controlplane.lab.node.pipe import joined
 from controlplane.lab.node.socks import SocksPort
 from controlplane.lab.plain import Plain
+from tests.support.lab_sockets import all_closed
 
 ASKED: list[tuple[str, int]] = []
 
@@ -36,12 +37,13 @@ async def a_port() -> AsyncIterator[tuple[str, int]]:
     async with SocksPort("127.0.0.1", connect, carry, port=0) as port:
         yield port.address
     echo.close()
+    await all_closed()
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1000):
-        writer.write(data)
-    writer.close()
+    with closing(writer):
+        while data := await reader.read(1000):
+            writer.write(data)
 
 
 async def _say(address: tuple[str, int], *requests: bytes) -> Plain:
