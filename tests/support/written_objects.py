@@ -106,6 +106,7 @@ _USUAL_FILTERS = st.sampled_from(
     (
         {"type": "URLRewrite", "urlRewrite": {"hostname": "a.example"}},
         {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "one", "port": 80}}},
+        {"type": "CORS", "cors": {"allowOrigins": ["https://*.example"]}},
     )
 )
 _FILTERS = st.one_of(
