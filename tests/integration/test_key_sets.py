@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from controlplane.model.names import Name
 from controlplane.model.token_rule import REFUSING_KEYS, FetchedKeySet
 from controlplane.settings import Settings
 from tests.support.issuer_server import IssuerServer, an_issuer_server, never
+from tests.support.replicas import started
 from tests.support.tokens import key_set
 
 MESH = """
@@ -54,18 +54,6 @@ def _settings(folder: Path, **fields: Any) -> Settings:
     return Settings(**(values | fields))
 
 
-@asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Process]:
-    process = Process(settings)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(process.run())
-        await process.started.wait()
-        try:
-            yield process
-        finally:
-            process.stop()
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[IssuerServer]:
     async with an_issuer_server() as running:
@@ -97,7 +85,7 @@ async def test_it_serves_when_it_has_asked_and_follows_the_policies(
     uri = f"{server.url}/keys"
     _write(settings, uri)
     keys = read_key_set(key_set())
-    async with _running(settings) as process:
+    async with started(settings) as process:
         await _until(lambda: not process.waiting_for())
         assert _sent(process) == [keys]
         server.answers["/keys"] = key_set("two")
@@ -133,7 +121,7 @@ async def test_it_waits_for_an_issuer_that_does_not_answer_and_then_serves(
     server.answers["/keys"] = never
     uri = f"{server.url}/keys"
     _write(settings, uri)
-    async with _running(settings) as process:
+    async with started(settings) as process:
         await _until(lambda: process.pipeline.graph.ready)
         assert process.waiting_for() == ["keys of token issuers have not been asked for yet: 1"]
         await _until(lambda: not process.waiting_for())
@@ -147,7 +135,7 @@ async def test_it_waits_for_an_issuer_that_does_not_answer_and_then_serves(
 async def test_by_default_this_machine_is_not_asked(server: IssuerServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, key_sets_on_this_machine=False)
     _write(settings, f"{server.url}/keys")
-    async with _running(settings) as process:
+    async with started(settings) as process:
         await _until(lambda: not process.waiting_for())
         assert _sent(process) == [REFUSING_KEYS]
         await _until(lambda: "token.unusable-keys" in {each.code for each in process.problems})

@@ -5,8 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from controlplane.lab.ztunnel.session import Session
 from controlplane.model.names import Name
 from controlplane.model.resident import NodeAccount
 from controlplane.settings import Settings
+from tests.support.replicas import started
 
 PROXY = """
 apiVersion: v1
@@ -55,18 +55,6 @@ def _settings(folder: Path) -> Settings:
         plaintext=True,
         plaintext_port=0,
     )
-
-
-@asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Process]:
-    process = Process(settings)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(process.run())
-        await process.started.wait()
-        try:
-            yield process
-        finally:
-            process.stop()
 
 
 async def _admin(process: Process, path: str) -> httpx.Response:
@@ -115,7 +103,7 @@ def _services(client: ZtunnelClient) -> set[str]:
 
 async def test_a_missing_folder_is_named_and_served_once_it_appears(tmp_path: Path) -> None:
     settings = _settings(tmp_path)
-    async with _running(settings) as process:
+    async with started(settings) as process:
         await _until(process, lambda: bool(process.problems))
         waiting = await _admin(process, "/ready")
         assert waiting.status_code == 503
@@ -131,7 +119,7 @@ async def test_a_file_edit_reaches_a_client_and_the_metrics(tmp_path: Path) -> N
     settings = _settings(tmp_path)
     settings.files.mkdir()
     (settings.files / "web.yaml").write_text(PROXY + SERVICE)
-    async with _running(settings) as process, await _client(process) as client:
+    async with started(settings) as process, await _client(process) as client:
         await client.wait_for(lambda client: "web" in _services(client))
         (settings.files / "cart.yaml").write_text(
             SERVICE.replace("web", "cart").replace("10.0.0.1", "10.0.0.2")
@@ -148,7 +136,7 @@ async def test_a_broken_file_is_a_problem_and_changes_nothing(tmp_path: Path) ->
     settings.files.mkdir()
     path = settings.files / "web.yaml"
     path.write_text(PROXY + SERVICE)
-    async with _running(settings) as process, await _client(process) as client:
+    async with started(settings) as process, await _client(process) as client:
         await client.wait_for(lambda client: "web" in _services(client))
         path.write_text(PROXY + SERVICE + "---\n{half")
         (settings.files / "cart.yaml").write_text(
@@ -163,7 +151,7 @@ async def test_a_broken_file_is_a_problem_and_changes_nothing(tmp_path: Path) ->
 
 
 async def test_a_port_that_is_taken_is_a_startup_error(tmp_path: Path) -> None:
-    async with _running(_settings(tmp_path)) as process:
+    async with started(_settings(tmp_path)) as process:
         other = _settings(tmp_path / "other")
         taken = other.model_copy(update={"xds_port": process.xds_port})
         with pytest.raises(StartupError, match=str(process.xds_port)):
@@ -171,7 +159,7 @@ async def test_a_port_that_is_taken_is_a_startup_error(tmp_path: Path) -> None:
 
 
 async def test_two_processes_do_not_share_a_data_folder(tmp_path: Path) -> None:
-    async with _running(_settings(tmp_path)):
+    async with started(_settings(tmp_path)):
         with pytest.raises(StartupError, match="another process uses"):
             await Process(_settings(tmp_path)).run()
 

@@ -101,17 +101,24 @@ def cluster_settings(folder: Path, api: KubernetesApi, **settings: Any) -> Setti
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Process]:
-    """Run a process, ready; stop it in the end."""
+async def started(settings: Settings) -> AsyncIterator[Process]:
+    """Run a process, which may not be ready; stop it in the end."""
     process = Process(settings)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(process.run())
         try:
             await process.started.wait()
-            await until(lambda: not process.waiting_for())
             yield process
         finally:
             process.stop()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Process]:
+    """Run a process, ready; stop it in the end."""
+    async with started(settings) as process:
+        await until(lambda: not process.waiting_for())
+        yield process
 
 
 async def until(holds: Any, seconds: float = 15.0) -> None:

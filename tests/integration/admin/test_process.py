@@ -20,30 +20,24 @@ from controlplane.lab.ztunnel.session import Session
 from controlplane.model.names import Name
 from controlplane.settings import Settings
 from tests.support.admin import BOOKINFO
+from tests.support.replicas import started
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @asynccontextmanager
 async def running(folder: Path, files: Path = BOOKINFO) -> AsyncIterator[Process]:
-    process = Process(
-        Settings(
-            files=files,
-            data_dir=folder,
-            cluster="none",
-            xds_port=0,
-            admin_port=0,
-            plaintext=True,
-            plaintext_port=0,
-        )
+    settings = Settings(
+        files=files,
+        data_dir=folder,
+        cluster="none",
+        xds_port=0,
+        admin_port=0,
+        plaintext=True,
+        plaintext_port=0,
     )
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(process.run())
-        await process.started.wait()
-        try:
-            yield process
-        finally:
-            process.stop()
+    async with started(settings) as process:
+        yield process
 
 
 def a_token(folder: Path, account: Name, audience: str = "istio-ca") -> str:
