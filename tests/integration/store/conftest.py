@@ -29,13 +29,17 @@ async def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Asyn
     """A database of its own for one test, never migrated."""
     if request.param == "sqlite":
         database = sqlite_database(tmp_path)
-    else:
-        url = request.getfixturevalue("postgres_url")
-        name = f"test_{next(_NUMBERS)}"
-        await _create(url.format(name="postgres"), name)
-        database = Database(database_url(url.format(name=name), data_dir=tmp_path))
+        yield database
+        await database.close()
+        return
+    url = request.getfixturevalue("postgres_url")
+    name = f"test_{next(_NUMBERS)}"
+    await _outside(url, f"CREATE DATABASE {name}")
+    database = Database(database_url(url.format(name=name), data_dir=tmp_path))
     yield database
     await database.close()
+    # Each is hundreds of files: whoever ended the server would have to remove all of them at once.
+    await _outside(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -45,11 +49,12 @@ async def database(empty_database: Database) -> Database:
     return empty_database
 
 
-async def _create(url: str, name: str) -> None:
-    server = Database(database_url(url, data_dir=Path()))
+async def _outside(url: str, statement: str) -> None:
+    """Carry out what no transaction may hold."""
+    server = Database(database_url(url.format(name="postgres"), data_dir=Path()))
     try:
         async with server._engine.connect() as connection:
             outside = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await outside.execute(text(f"CREATE DATABASE {name}"))
+            await outside.execute(text(statement))
     finally:
         await server.close()
