@@ -174,7 +174,7 @@ async def test_only_domains_of_the_mesh_come_in_and_each_is_all(tmp_path: Path) 
 async def test_an_expired_certificate_comes_in_by_no_older_session(tmp_path: Path) -> None:
     async with a_policed_waypoint(tmp_path, a_policed_mesh()) as waypoint:
         address = (waypoint.waypoint.host, waypoint.waypoint.port)
-        mine = held(ALICE, begins=timedelta(seconds=-60), life=timedelta(seconds=63))
+        mine = held(ALICE, begins=timedelta(seconds=-60), life=timedelta(seconds=65))
         context = client_context(mine)
         before = await asyncio.to_thread(_first_answer, context, address, None)
         assert not before.has_ticket
