@@ -123,6 +123,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "waypoint.leads-to-itself": Explanation(
         "IL0419", "Name an address of the network, or take the ServiceEntry off the waypoint."
     ),
+    "waypoint.spoken-in-the-clear": Explanation(
+        "IL0420", "State the addresses of the endpoints with resolution STATIC, not their names."
+    ),
     # Routes.
     "route.unusable-match": Explanation(
         "IL0421", "Correct the match; until then all requests of its rule are answered 500."

@@ -1,6 +1,6 @@
 """What services ask for that a waypoint does not do for them, said instead of left out silently.
 
-Served services come in, Problems go out. docs/protocol/waypoint-config.md WC-73, WC-76.
+Served services come in, Problems go out. docs/protocol/waypoint-config.md WC-73, WC-76, WC-79.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from controlplane.mesh.waypoint_traffic import WaypointTraffic
 from controlplane.model.names import Name
 from controlplane.model.network import address_from_text
 from controlplane.model.problem import Problem, Severity
-from controlplane.model.waypoint_traffic import ServedService
+from controlplane.model.waypoint_traffic import ServedService, ServiceEndpoints
 
 _LOOKED_UP: Final = frozenset({"DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"})
 
@@ -32,9 +32,16 @@ def build_waypoint_limits(
         lambda _, value: True if value.nearness is not None and value.are_looked_up else None,
     )
 
+    in_the_clear = graph.derive(
+        "tunnelled endpoints that waypoints look up",
+        traffic.endpoints,
+        lambda _, value: True if value.are_looked_up and _has_tunnels(value) else None,
+    )
+
     def rule(fetch: Fetch, service: ServedService) -> Mapping[ProblemKey, Problem]:
         found = (
             *_nearness(fetch, everywhere, service),
+            *_in_the_clear(fetch, in_the_clear, service),
             *_wildcard(fetch, membership, service),
             *_itself(fetch, membership, service, traffic.reach),
         )
@@ -43,11 +50,37 @@ def build_waypoint_limits(
     return graph.derive_many("limits of waypoints", traffic.services, rule)
 
 
+def _has_tunnels(endpoints: ServiceEndpoints) -> bool:
+    return any(endpoint.is_tunnelled for endpoint in endpoints.endpoints)
+
+
+def _is_any(fetch: Fetch, marked: Collection[EndpointsKey, bool], service: ServedService) -> bool:
+    """Return whether the endpoints of any port of ``service`` are among those ``marked``."""
+    keys = (EndpointsKey(service.waypoint, service.hostname, port.number) for port in service.ports)
+    return any(fetch.one(marked, key) for key in keys)
+
+
+def _in_the_clear(
+    fetch: Fetch, marked: Collection[EndpointsKey, bool], service: ServedService
+) -> Iterator[Problem]:
+    if _is_any(fetch, marked, service):
+        yield Problem(
+            severity=Severity.WARNING,
+            code="waypoint.spoken-in-the-clear",
+            message=(
+                f'waypoint "{service.waypoint}" speaks no HBONE to endpoints of '
+                f"{service.hostname} that would take it: names of endpoints are looked up there, "
+                "and such a cluster has no tunnels"
+            ),
+            object=service.owner,
+            field=f"{service.waypoint}/{service.hostname}",
+        )
+
+
 def _nearness(
     fetch: Fetch, everywhere: Collection[EndpointsKey, bool], service: ServedService
 ) -> Iterator[Problem]:
-    keys = (EndpointsKey(service.waypoint, service.hostname, port.number) for port in service.ports)
-    if any(fetch.one(everywhere, key) for key in keys):
+    if _is_any(fetch, everywhere, service):
         yield Problem(
             severity=Severity.INFO,
             code="waypoint.nearness-not-applied",

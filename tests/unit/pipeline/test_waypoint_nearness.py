@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.manifests.connections import BackendReference, ConnectionRoute, ConnectionRule
-from controlplane.manifests.istio import ServiceEntryPort
+from controlplane.manifests.istio import ServiceEntryPort, WorkloadSpec
 from controlplane.model.route_parent import ParentReference
 from controlplane.snapshots.scope import CLUSTER_TYPE, ENDPOINT_TYPE, WAYPOINT_TYPES
 from tests.support.builders import (
@@ -229,6 +229,32 @@ def an_entry(annotations: Mapping[str, str]) -> Any:
         annotations=annotations,
         ports=[ServiceEntryPort(number=80, name="http", protocol="HTTP")],
     )
+
+
+@pytest.mark.proves("WC-79")
+@pytest.mark.refutes("WC-79")
+@pytest.mark.parametrize(
+    ("address", "tunnel", "is_said"),
+    [
+        ("a.example.com", "http", True),
+        ("a.example.com", "", False),
+        ("192.0.2.1", "http", False),
+    ],
+)
+def test_names_that_would_take_hbone_are_sent_to_in_the_clear_and_that_is_said(
+    address: str, tunnel: str, *, is_said: bool
+) -> None:
+    entry = a_service_entry(
+        "outside",
+        "shop",
+        hosts=["out.example.com"],
+        resolution="DNS",
+        labels=USE | {"networking.istio.io/tunnel": tunnel},
+        endpoints=(WorkloadSpec(address=address),),
+        ports=[ServiceEntryPort(number=80, name="http", protocol="HTTP")],
+    )
+    codes = [each.code for each in a_mesh(entry).problems()]
+    assert codes == (["waypoint.spoken-in-the-clear"] if is_said else [])
 
 
 @pytest.mark.proves("WC-76")
