@@ -121,7 +121,7 @@ async def running(settings: Settings) -> AsyncIterator[Process]:
         yield process
 
 
-async def until(holds: Any, seconds: float = 15.0) -> None:
+async def until(holds: Any, seconds: float = 30.0) -> None:
     """Wait until ``holds()``; TimeoutError when it does not come to that."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - several processes, none of which tells us
