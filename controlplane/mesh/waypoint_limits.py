@@ -4,7 +4,7 @@ Served services come in, Problems go out. docs/protocol/waypoint-config.md WC-73
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from controlplane.dataflow import Collection, Fetch, Graph
 from controlplane.manifests.istio import ServiceEntry, WorkloadSpec
@@ -21,27 +21,24 @@ from controlplane.model.waypoint_traffic import ServedService, ServiceEndpoints
 _LOOKED_UP: Final = frozenset({"DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"})
 
 
+class LookedUp(NamedTuple):
+    """What endpoints of one port ask for that a cluster which looks names up does not do."""
+
+    is_near: bool
+    has_tunnels: bool
+
+
 def build_waypoint_limits(
     graph: Graph, membership: Membership, traffic: WaypointTraffic
 ) -> Collection[ProblemKey, Problem]:
     """Declare what waypoints leave undone on ``graph``."""
     # Narrow on purpose: pods that come and go are no news here.
-    everywhere = graph.derive(
-        "near endpoints that waypoints look up",
-        traffic.endpoints,
-        lambda _, value: True if value.nearness is not None and value.are_looked_up else None,
-    )
-
-    in_the_clear = graph.derive(
-        "tunnelled endpoints that waypoints look up",
-        traffic.endpoints,
-        lambda _, value: True if value.are_looked_up and _has_tunnels(value) else None,
-    )
+    looked_up = graph.derive("limits of endpoints looked up", traffic.endpoints, _looked_up)
 
     def rule(fetch: Fetch, service: ServedService) -> Mapping[ProblemKey, Problem]:
         found = (
-            *_nearness(fetch, everywhere, service),
-            *_in_the_clear(fetch, in_the_clear, service),
+            *_nearness(service, _found(fetch, looked_up, service)),
+            *_in_the_clear(service, _found(fetch, looked_up, service)),
             *_wildcard(fetch, membership, service),
             *_itself(fetch, membership, service, traffic.reach),
         )
@@ -50,20 +47,23 @@ def build_waypoint_limits(
     return graph.derive_many("limits of waypoints", traffic.services, rule)
 
 
-def _has_tunnels(endpoints: ServiceEndpoints) -> bool:
-    return any(endpoint.is_tunnelled for endpoint in endpoints.endpoints)
+def _looked_up(_: Fetch, endpoints: ServiceEndpoints) -> LookedUp | None:
+    if not endpoints.are_looked_up:
+        return None
+    has_tunnels = any(endpoint.is_tunnelled for endpoint in endpoints.endpoints)
+    return LookedUp(is_near=endpoints.nearness is not None, has_tunnels=has_tunnels)
 
 
-def _is_any(fetch: Fetch, marked: Collection[EndpointsKey, bool], service: ServedService) -> bool:
-    """Return whether the endpoints of any port of ``service`` are among those ``marked``."""
+def _found(
+    fetch: Fetch, looked_up: Collection[EndpointsKey, LookedUp], service: ServedService
+) -> tuple[LookedUp, ...]:
     keys = (EndpointsKey(service.waypoint, service.hostname, port.number) for port in service.ports)
-    return any(fetch.one(marked, key) for key in keys)
+    found = (fetch.one(looked_up, key) for key in keys)
+    return tuple(each for each in found if each is not None)
 
 
-def _in_the_clear(
-    fetch: Fetch, marked: Collection[EndpointsKey, bool], service: ServedService
-) -> Iterator[Problem]:
-    if _is_any(fetch, marked, service):
+def _in_the_clear(service: ServedService, found: tuple[LookedUp, ...]) -> Iterator[Problem]:
+    if any(each.has_tunnels for each in found):
         yield Problem(
             severity=Severity.WARNING,
             code="waypoint.spoken-in-the-clear",
@@ -77,10 +77,8 @@ def _in_the_clear(
         )
 
 
-def _nearness(
-    fetch: Fetch, everywhere: Collection[EndpointsKey, bool], service: ServedService
-) -> Iterator[Problem]:
-    if _is_any(fetch, everywhere, service):
+def _nearness(service: ServedService, found: tuple[LookedUp, ...]) -> Iterator[Problem]:
+    if any(each.is_near for each in found):
         yield Problem(
             severity=Severity.INFO,
             code="waypoint.nearness-not-applied",
