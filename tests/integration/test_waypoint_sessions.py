@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -34,6 +33,7 @@ from controlplane.settings import Settings
 from controlplane.snapshots.scope import waypoint_resources
 from controlplane.xds.server import SERVICE
 from tests.support.discovery import a_request, introduced
+from tests.support.shown_certificate import shown_certificate
 from tests.support.waypoint_discovery import a_cluster
 
 MANIFESTS = """
@@ -116,7 +116,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 
 async def shows_another(proxy: WaypointProxy, certificate: x509.Certificate) -> bool:
-    return await shown_by(proxy.address) != certificate
+    return await shown_certificate(proxy.address, 15008) != certificate
 
 
 def pod_of(process: Process, gateway: str) -> Resident:
@@ -166,18 +166,6 @@ def a_proxy(
     )
 
 
-async def shown_by(address: str) -> x509.Certificate:
-    """Return the certificate that a waypoint shows; nobody asks for ours before we have seen it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    _, writer = await asyncio.open_connection(address, 15008, ssl=context)
-    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-    return x509.load_der_x509_certificate(found)
-
-
 def identity_in(certificate: x509.Certificate) -> list[str]:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(each.value) for each in names]
@@ -188,7 +176,7 @@ async def test_an_envoy_is_ready_with_all_of_its_own(tmp_path: Path) -> None:
         clusters = await proxy.envoy.clusters()
         assert FIRST in clusters
         assert not any("of-two" in name for name in clusters)
-        certificate = await shown_by(proxy.address)
+        certificate = await shown_certificate(proxy.address, 15008)
         assert identity_in(certificate) == ["spiffe://cluster.local/ns/shop/sa/one"]
         stats = await proxy.envoy.stats("warming_clusters|total_listeners_warming|update_rejected")
         assert set(stats.values()) == {0}
@@ -276,14 +264,14 @@ async def test_without_the_server_it_serves_on_and_nothing_is_sent_twice(tmp_pat
         async with running(tmp_path) as process:
             port = process.xds_port
             proxy = await stack.enter_async_context(a_proxy(process, tmp_path))
-            before = await shown_by(proxy.address)
+            before = await shown_certificate(proxy.address, 15008)
 
         async def is_alone() -> bool:
             return not (await proxy.envoy.stats("connected_state"))["control_plane.connected_state"]
 
         await eventually(is_alone)
         assert await proxy.envoy.is_ready()
-        assert await shown_by(proxy.address) == before
+        assert await shown_certificate(proxy.address, 15008) == before
         counted = await proxy.envoy.stats("cluster_(added|modified)|listener_(added|modified)")
         async with running(tmp_path, xds_port=port) as again:
             server = again._server
@@ -354,9 +342,9 @@ async def test_a_changed_cluster_is_warm_again(tmp_path: Path) -> None:
 async def test_a_certificate_is_replaced_before_it_ends(tmp_path: Path) -> None:
     short = {"issued_certificate_ttl": 12, "default_certificate_ttl": 12}
     async with running(tmp_path, **short) as process, a_proxy(process, tmp_path) as proxy:
-        first = await shown_by(proxy.address)
+        first = await shown_certificate(proxy.address, 15008)
         await eventually(partial(shows_another, proxy, first))
-        second = await shown_by(proxy.address)
+        second = await shown_certificate(proxy.address, 15008)
         assert SystemClock().now() < first.not_valid_after_utc
         assert identity_in(second) == identity_in(first)
         assert second.public_key() != first.public_key()

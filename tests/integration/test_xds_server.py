@@ -40,6 +40,7 @@ from tests.support.discovery import (
     put,
 )
 from tests.support.lab_sockets import all_closed
+from tests.support.shown_certificate import shown_certificate
 
 EOF: Any = grpc.aio.__dict__["EOF"]  # the type stubs lack it
 POD = a_workload("c//Pod/ns/a")
@@ -521,17 +522,7 @@ async def test_a_client_that_never_reads_is_closed_and_others_do_not_notice() ->
 
 
 async def certificate_of(port: int) -> str:
-    import ssl
-
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    _, writer = await asyncio.open_connection("localhost", port, ssl=context)
-    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-    subject = x509.load_der_x509_certificate(der).subject
+    subject = (await shown_certificate("localhost", port)).subject
     return str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 

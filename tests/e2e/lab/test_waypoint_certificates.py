@@ -1,7 +1,6 @@
 """A waypoint's certificate is replaced while it serves: new connections see it, open ones go on."""
 
 import asyncio
-import ssl
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,9 @@ import pytest
 from controlplane.lab.mesh import Lab
 from tests.e2e.lab.test_live_waypoint import WAYPOINT, KeptAlive, a_shop
 from tests.support.lab_mesh import a_lab
+from tests.support.shown_certificate import shown_certificate
 
 pytestmark = pytest.mark.timeout(60)
-
-
-async def shown_by(address: str) -> bytes:
-    """Return the certificate that a waypoint shows to whoever connects now."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    _, writer = await asyncio.open_connection(address, 15008, ssl=context)
-    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-    return found
 
 
 def make_due(mesh: Lab) -> None:
@@ -42,10 +30,10 @@ async def test_open_connections_go_on_and_new_ones_see_the_new_certificate(tmp_p
         proxy = mesh.waypoint(WAYPOINT)
         kept = await KeptAlive.open(mesh, "sleep")
         assert await kept.get() == 200
-        before = await shown_by(proxy.address)
+        before = await shown_certificate(proxy.address, 15008)
         make_due(mesh)
         async with asyncio.timeout(20):
-            while await shown_by(proxy.address) == before:  # noqa: ASYNC110 - of another process
+            while await shown_certificate(proxy.address, 15008) == before:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.05)
         assert await kept.get() == 200
         answer = await mesh.request("notsleep", "http://web/")
