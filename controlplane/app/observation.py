@@ -80,6 +80,8 @@ class StreamObservation:
         self._metrics.clients.labels(version=version).inc()
         self._metrics.sessions.labels(kind=node.kind).inc()
         log.info("client.connected", client=client, id=node.id, node=node.name)
+        if node.mistakes_paths:
+            log.warning("waypoint.mistakes-paths", client=client, id=node.id, version=node.version)
 
     def disconnected(self, client: int, reason: str) -> None:
         """Count and log the end of its stream."""

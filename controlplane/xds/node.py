@@ -11,6 +11,9 @@ NODE_TYPES = frozenset({"sidecar", "router", "waypoint", "ztunnel", "agentgatewa
 # The first ztunnel release that reports what a dry-run policy would do instead of enforcing it.
 _KNOWS_DRY_RUN = (1, 29)
 
+# Releases of Envoy, by line, that take dots with parameters for dots (CVE-2026-73551).
+_RESOLVE_PARAMETERS = ((1, 38, 4), (1, 39, 1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -45,6 +48,21 @@ class Node:
         if len(parts) < 2 or not all(part.isascii() and part.isdigit() for part in parts):
             return False
         return (int(parts[0]), int(parts[1])) >= _KNOWS_DRY_RUN
+
+    @property
+    def mistakes_paths(self) -> bool:
+        """Return whether it is an Envoy to which ``/..;/a`` is another path than ``/a``.
+
+        Applications may resolve what it does not, so policies about paths can be got around
+        (docs/protocol/http-policies.md HP-31).
+        """
+        name, _, release = self.version.partition("-")
+        parts = release.split(".")
+        if name != "envoy" or not all(part.isascii() and part.isdigit() for part in parts):
+            return False
+        numbers = tuple(map(int, parts))
+        ours = (each for each in _RESOLVE_PARAMETERS if each[:2] == numbers[:2])
+        return numbers < next(ours, _RESOLVE_PARAMETERS[0])
 
 
 def read_node(node: Any) -> Node:

@@ -17,6 +17,7 @@ from controlplane.lab.envoy_binary import version
 from controlplane.lab.hbone_errors import HboneError
 from controlplane.manifests.istio import AuthorizationRule, Operation, When
 from controlplane.manifests.read_mesh_config import read_mesh_config
+from controlplane.xds.node import Node
 from tests.support.policed_waypoint import (
     VIP,
     PolicedWaypoint,
@@ -113,16 +114,18 @@ async def test_what_is_denied_is_denied_however_it_is_written(tmp_path: Path) ->
         assert waypoint.asked.application == []
 
 
-@pytest.mark.proves("HP-28")
-async def test_dots_with_parameters_are_dots_where_envoy_is_mended(tmp_path: Path) -> None:
-    release = tuple(int(part) for part in (await version()).split("."))
-    is_mended = release >= (1, 39, 1) or (1, 38, 4) <= release < (1, 39)
+@pytest.mark.proves("HP-31")
+@pytest.mark.refutes("HP-31")
+async def test_dots_with_parameters_are_dots_to_envoys_that_are_not_warned_of(
+    tmp_path: Path,
+) -> None:
+    release = f"envoy-{await version()}"
+    is_known = not Node(id="", kind="waypoint", namespace="app", version=release).mistakes_paths
     async with a_policed_waypoint(tmp_path, _mesh()) as waypoint:
         for written in ("/..;/admin", "/.;/admin", "/x/..;a=b/admin"):
-            assert await _first_status(waypoint, _asks(written)) == (403 if is_mended else 200)
-            if not is_mended:  # an application that resolves them itself is asked for more
-                assert waypoint.asked.application[-1][":target"] == written
-        assert bool(waypoint.asked.application) is not is_mended
+            assert await _first_status(waypoint, _asks(written)) == (403 if is_known else 200)
+        asked = [each[":target"] for each in waypoint.asked.application]
+    assert asked == ([] if is_known else ["/..;/admin", "/.;/admin", "/x/..;a=b/admin"])
 
 
 @pytest.mark.proves("HP-28")

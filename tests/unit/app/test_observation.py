@@ -1,5 +1,8 @@
 """What is counted of streams, told by real sessions."""
 
+import pytest
+from structlog.testing import capture_logs
+
 from controlplane.app.observation import StreamObservation
 from controlplane.insight.commits import CommitLog
 from controlplane.metrics import Metrics
@@ -174,6 +177,18 @@ def test_clients_cannot_make_up_labels_without_end() -> None:
     }
     assert len(made) == 17
     assert rig.value("pilot_xds", version="other") == 100 + 1 - 16
+
+
+@pytest.mark.proves("HP-31")
+@pytest.mark.refutes("HP-31")
+def test_an_envoy_that_mistakes_paths_is_warned_of_when_it_connects() -> None:
+    rig = Rig()
+    with capture_logs() as logs:
+        rig.observation.connected(1, a_node("envoy-1.40.0"))
+        rig.observation.connected(2, a_node("envoy-1.38.3"))
+    warned = [each for each in logs if each["log_level"] == "warning"]
+    expected = ("waypoint.mistakes-paths", 2, "envoy-1.38.3")
+    assert [(each["event"], each["client"], each["version"]) for each in warned] == [expected]
 
 
 def test_refused_resources_are_counted_by_the_kind_of_their_object() -> None:

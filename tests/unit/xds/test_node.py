@@ -6,7 +6,7 @@ import pytest
 from envoy.config.core.v3 import base_pb2
 
 from controlplane.xds.errors import MalformedRequestError
-from controlplane.xds.node import read_node
+from controlplane.xds.node import Node, read_node
 from tests.support.discovery import a_request, introduced
 
 
@@ -57,3 +57,19 @@ def test_a_stock_envoy_tells_its_version() -> None:
     assert not read_node(message).knows_dry_run
     message.user_agent_name = "another"
     assert read_node(message).version == ""
+
+
+@pytest.mark.proves("HP-31")
+@pytest.mark.parametrize("version", ["1.37.9", "1.38.0", "1.38.3", "1.39.0"])
+def test_an_envoy_that_does_not_resolve_all_dots_is_known(version: str) -> None:
+    node = Node(id="", kind="waypoint", namespace="shop", version=f"envoy-{version}")
+    assert node.mistakes_paths
+
+
+@pytest.mark.refutes("HP-31")
+@pytest.mark.parametrize(
+    "version",
+    ["envoy-1.38.4", "envoy-1.38.10", "envoy-1.39.1", "envoy-1.40.0", "envoy-2.0.0", "1.30.1", ""],
+)
+def test_others_are_not_taken_for_one(version: str) -> None:
+    assert not Node(id="", kind="waypoint", namespace="shop", version=version).mistakes_paths
