@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from controlplane.lab.cancellation import heed_cancellation
 from controlplane.lab.errors import LabError
 from controlplane.lab.ztunnel.client import Target
 from controlplane.pb import certificate_pb2
@@ -82,6 +83,7 @@ async def fetch_certificate(
         try:
             answer = await call(request.SerializeToString(), metadata=headers, timeout=_PATIENCE)
         except grpc.aio.AioRpcError as error:
+            heed_cancellation()
             raise RefusedError(error.code().name, error.details() or "") from error
     return _held(identity, key, certificate_pb2.IstioCertificateResponse.FromString(answer))
 

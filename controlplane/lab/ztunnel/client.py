@@ -13,6 +13,7 @@ from typing import Self, TypeAlias
 import grpc
 
 from controlplane.clock import Clock, SystemClock
+from controlplane.lab.cancellation import heed_cancellation
 from controlplane.lab.ztunnel.backoff import Backoff, StreamEnd
 from controlplane.lab.ztunnel.errors import UndecodableResponseError, WaitTimedOutError
 from controlplane.lab.ztunnel.session import Applied, Session
@@ -204,14 +205,12 @@ class ZtunnelClient:
                 code=grpc.StatusCode.INTERNAL,
                 details=str(error),
             )
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, asyncio.CancelledError):
             pass  # the status is read below, as for a clean end
-        except asyncio.CancelledError:
-            if _is_being_cancelled():
-                raise
         finally:
             self._call = None
             outgoing.put_nowait(_END)
+        heed_cancellation()
         code = await call.code()
         return StreamEnd(
             was_established=was_established,
@@ -230,12 +229,6 @@ class ZtunnelClient:
             else:
                 if holds:
                     waiter.came_true.set_result(None)
-
-
-def _is_being_cancelled() -> bool:
-    """Return whether the task itself, and not only its call, is cancelled."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _drained(outgoing: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
