@@ -1,5 +1,6 @@
 """Who a client says it is: the node of its first request in, a ``Node`` out."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -10,6 +11,12 @@ NODE_TYPES = frozenset({"sidecar", "router", "waypoint", "ztunnel", "agentgatewa
 
 # The first ztunnel release that reports what a dry-run policy would do instead of enforcing it.
 _KNOWS_DRY_RUN = (1, 29)
+
+# Before the version of a stock Envoy; that of Istio stands alone.
+_ENVOY = "envoy-"
+
+# Clients say what they like, so numbers are short. What follows a dot behind two does not matter.
+_NUMBERS = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})(?=\.|\Z)(?:\.([0-9]{1,6})(?![0-9]))?")
 
 # Releases of Envoy, by line, that take dots with parameters for dots (CVE-2026-73551).
 _RESOLVE_PARAMETERS = ((1, 38, 4), (1, 39, 1))
@@ -44,10 +51,7 @@ class Node:
 
         A client that declares no version counts as old.
         """
-        parts = self.version.split(".")[:2]
-        if len(parts) < 2 or not all(part.isascii() and part.isdigit() for part in parts):
-            return False
-        return (int(parts[0]), int(parts[1])) >= _KNOWS_DRY_RUN
+        return _release(self.version)[:2] >= _KNOWS_DRY_RUN
 
     @property
     def mistakes_paths(self) -> bool:
@@ -56,13 +60,11 @@ class Node:
         Applications may resolve what it does not, so policies about paths can be got around
         (docs/protocol/http-policies.md HP-31).
         """
-        name, _, release = self.version.partition("-")
-        parts = release.split(".")
-        if name != "envoy" or not all(part.isascii() and part.isdigit() for part in parts):
+        release = _release(self.version.removeprefix(_ENVOY))
+        if not release or not self.version.startswith(_ENVOY):
             return False
-        numbers = tuple(map(int, parts))
-        ours = (each for each in _RESOLVE_PARAMETERS if each[:2] == numbers[:2])
-        return numbers < next(ours, _RESOLVE_PARAMETERS[0])
+        of_its_line = (each for each in _RESOLVE_PARAMETERS if each[:2] == release[:2])
+        return release < next(of_its_line, _RESOLVE_PARAMETERS[0])
 
 
 def read_node(node: Any) -> Node:
@@ -107,7 +109,13 @@ def _envoy_version(node: Any) -> str:
     if node.user_agent_name != "envoy":
         return ""
     told = node.user_agent_build_version.version
-    return f"envoy-{told.major_number}.{told.minor_number}.{told.patch}"
+    return f"{_ENVOY}{told.major_number}.{told.minor_number}.{told.patch}"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the three numbers of a version such as ``1.30.1`` or ``1.30``; () of any other."""
+    found = _NUMBERS.match(version)
+    return tuple(int(each) for each in found.groups(default="0")) if found else ()
 
 
 def _is_address(text: str) -> bool:

@@ -120,12 +120,12 @@ async def test_dots_with_parameters_are_dots_to_envoys_that_are_not_warned_of(
     tmp_path: Path,
 ) -> None:
     release = f"envoy-{await version()}"
-    is_known = not Node(id="", kind="waypoint", namespace="app", version=release).mistakes_paths
+    is_mended = not Node(id="", kind="waypoint", namespace="app", version=release).mistakes_paths
     async with a_policed_waypoint(tmp_path, _mesh()) as waypoint:
         for written in ("/..;/admin", "/.;/admin", "/x/..;a=b/admin"):
-            assert await _first_status(waypoint, _asks(written)) == (403 if is_known else 200)
+            assert await _first_status(waypoint, _asks(written)) == (403 if is_mended else 200)
         asked = [each[":target"] for each in waypoint.asked.application]
-    assert asked == ([] if is_known else ["/..;/admin", "/.;/admin", "/x/..;a=b/admin"])
+    assert asked == ([] if is_mended else ["/..;/admin", "/.;/admin", "/x/..;a=b/admin"])
 
 
 @pytest.mark.proves("HP-28")

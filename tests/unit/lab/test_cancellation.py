@@ -1,6 +1,6 @@
 """What asks a server ends when it is cancelled, also where the call ends in the same moment.
 
-The library tells of the call alone then; the calls here do so each time, which it does seldom.
+The library tells of the call alone then, seldom; a call here does so the first time it is cancelled.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ SECONDS = 5.0
 
 
 class UnheedfulChannel:
-    """Its calls answer nothing; one that is cancelled ends as if its server had gone just then."""
+    """Its calls answer nothing; the first that is cancelled ends as if its server had gone then."""
 
     def __init__(self, *, says_why: bool) -> None:
         self.asked = asyncio.Event()
         self._says_why = says_why
+        self._is_heedful = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,6 +45,9 @@ class UnheedfulChannel:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
+            if self._is_heedful:
+                raise
+            self._is_heedful = True
             if self._says_why:
                 raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE) from None
         return grpc.aio.EOF

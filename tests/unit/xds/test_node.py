@@ -69,7 +69,26 @@ def test_an_envoy_that_does_not_resolve_all_dots_is_known(version: str) -> None:
 @pytest.mark.refutes("HP-31")
 @pytest.mark.parametrize(
     "version",
-    ["envoy-1.38.4", "envoy-1.38.10", "envoy-1.39.1", "envoy-1.40.0", "envoy-2.0.0", "1.30.1", ""],
+    [
+        *(f"envoy-{each}" for each in ("1.38.4", "1.38.10", "1.39.1", "1.40.0", "2.0.0")),
+        *("1.30.1", "", "envoy-", "envoy-1", "envoy-x.y.z", "1.2.3-envoy-1.2.3"),
+        "envoy-1." + "9" * 5_000,
+    ],
 )
 def test_others_are_not_taken_for_one(version: str) -> None:
     assert not Node(id="", kind="waypoint", namespace="shop", version=version).mistakes_paths
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [
+        *((each, True) for each in ("1.29.0", "1.29", "1.29.x", "1.31.0-dev", "2.0.1")),
+        *(
+            (each, False)
+            for each in ("1.28.9", "1", "x.y", "1.30-alpha.1", "1.29\n", "envoy-1.40.0")
+        ),
+        *((each, False) for each in ("9" * 5_000 + ".1", "1." + "9" * 5_000)),
+    ],
+)
+def test_a_version_says_whether_dry_runs_are_known(version: str, knows: bool) -> None:
+    assert Node(id="", kind="ztunnel", namespace="a", version=version).knows_dry_run is knows
