@@ -1,6 +1,6 @@
 """What asks a server ends when it is cancelled, also where the call ends in the same moment.
 
-The library tells of the call alone then, seldom; a call here does so the first time it is cancelled.
+The library tells of the call alone then, seldom; a call here does the first time it is cancelled.
 """
 
 import asyncio
